@@ -1,0 +1,287 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/policy"
+)
+
+func (s *Session) input(rules *Rules, e *doorward.Effect) policy.Input {
+	return policy.Input{Identity: &s.Identity, Target: s.Target.Name, Protocol: s.Target.Protocol, Effect: e, Now: s.gate.opt.Now()}
+}
+
+// Act is one statement of a request.
+type Act struct {
+	Statement *Statement
+	Params    []doorward.Param
+	Continues *Permit // it goes on reading a portal that this permit opened
+	Prepare   bool    // it is only prepared: nothing runs, so a review waits until it does
+}
+
+// Request is what goes upstream in one piece: the exact bytes and what they mean.
+type Request struct {
+	Frames []byte // judged as a whole; copied
+	Acts   []Act
+	State  string // what else changes its meaning: the transaction status
+	Gone   func() bool
+	OnHold func(doorward.Review) error // tells the client where to look
+}
+
+// Ask decides on a request. It returns a Permit, or a *doorward.Denial, or the
+// error of a session that must end.
+func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
+	// Step 1: is the session still welcome?
+	if err := s.welcome(); err != nil {
+		return nil, err
+	}
+	// Step 2: judge every statement before any of them runs.
+	p := &Permit{session: s, reads: true}
+	var held *doorward.Decision
+	for i := range req.Acts {
+		a := &req.Acts[i]
+		d := s.decide(a.Statement)
+		if d.Outcome != doorward.Allow && d.Outcome != doorward.Hold {
+			return nil, s.refuse(ctx, a.Statement.Text, a.Params, deny(d))
+		}
+		if a.Prepare {
+			continue
+		}
+		if d.Outcome == doorward.Hold && !a.Continues.covers(s, a.Statement) {
+			held = strictest(held, d)
+		}
+		if !a.Statement.Reading.Effect.ReadOnly() {
+			p.reads = false
+		}
+		p.limits = p.limits.Tighten(d.Limits)
+		p.acts = append(p.acts, act{st: a.Statement, rule: d.Rule, limits: d.Limits})
+		if d.Limits.PerMinute > 0 && !s.gate.rates.take(s.Identity.Subject+"\x00"+d.Rule, d.Limits.PerMinute, s.gate.opt.Now()) {
+			return nil, s.refuse(ctx, a.Statement.Text, a.Params, &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: fmt.Sprintf("more than %d requests in a minute", d.Limits.PerMinute), Hint: "Wait a minute, or ask for fewer things at once.", Retry: true, Code: "53400"})
+		}
+	}
+	// Step 3: wait for people where a rule says so. What they approved is
+	// consumed before anything runs.
+	if held != nil {
+		grant, err := s.hold(ctx, req, *held)
+		if err != nil {
+			return nil, err
+		}
+		p.grant = grant
+		// Policy is asked again: it may have changed while people thought.
+		for i := range req.Acts {
+			if d := s.decide(req.Acts[i].Statement); d.Outcome == doorward.Deny || d.Version != held.Version {
+				d.Outcome, d.Reason = doorward.Deny, "the policy changed while this waited for approval"
+				return nil, s.refuse(ctx, req.Acts[i].Statement.Text, req.Acts[i].Params, deny(d))
+			}
+		}
+	}
+	// Step 4: write the intents down.
+	n := 0
+	for i := range req.Acts {
+		if req.Acts[i].Prepare {
+			continue
+		}
+		if err := s.intend(ctx, &p.acts[n], req.Acts[i].Params, p.grant.Review); err != nil {
+			return nil, err
+		}
+		n++
+	}
+	// Step 5: an intent that is not just a read is durable before the act.
+	if !p.reads && n > 0 {
+		if _, err := p.acts[n-1].receipt.Wait(ctx); err != nil {
+			return nil, s.broken("ledger", err)
+		}
+	}
+	// Step 6: seal.
+	if err := s.welcome(); err != nil {
+		return nil, err
+	}
+	p.frames = append(make([]byte, 0, len(req.Frames)), req.Frames...)
+	p.sealed = true
+	s.gate.Stats.Allowed.Add(int64(n))
+	return p, nil
+}
+
+// welcome says whether the session may still ask for anything.
+func (s *Session) welcome() error {
+	if err := s.Err(); err != nil {
+		return &doorward.Denial{Decision: "deny", Reason: err.Error(), Code: "57P01"}
+	}
+	if !s.Identity.Expires.IsZero() && !s.gate.opt.Now().Before(s.Identity.Expires) {
+		err := &doorward.Denial{Decision: "deny", Reason: "your sign-in has expired", Hint: "Sign in again with `doorward login`, or start a new run.", Code: "57P01"}
+		s.end(err)
+		return err
+	}
+	return nil
+}
+
+func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, review int64) error {
+	a.n = s.requests.Add(1)
+	ev := s.event(doorward.EventIntent)
+	ev.Request, ev.Text, ev.Params = a.n, a.st.Text, RenderParams(params)
+	ev.Decision, ev.Rule, ev.Review = "allow", a.rule, review
+	ev.Policy = s.gate.rules.Load().Policy.Version()
+	rec := doorward.RequestRecord{Statement: a.st.Text, Params: ev.Params, Decision: "allow", Rule: a.rule, Review: review, Masked: a.st.Reading.Effect.Masked}
+	if review != 0 {
+		rec.Decision = "review"
+	}
+	if err := s.record(a.n, rec); err != nil {
+		return err
+	}
+	r, err := s.gate.opt.Ledger.Append(ctx, ev)
+	if err != nil {
+		return s.broken("ledger", err)
+	}
+	a.receipt, s.lastReceipt = r, r
+	return nil
+}
+
+func deny(d doorward.Decision) *doorward.Denial {
+	return &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: d.Reason, Hint: d.Hint}
+}
+
+// strictest joins two holds: every reviewer of both is needed.
+func strictest(a *doorward.Decision, b doorward.Decision) *doorward.Decision {
+	if a == nil {
+		b.Reviewers = append([]doorward.Quorum(nil), b.Reviewers...)
+		return &b
+	}
+	if a.Rule != b.Rule {
+		a.Reviewers = append(a.Reviewers, b.Reviewers...)
+	}
+	if b.MaxRows != 0 && (a.MaxRows == 0 || b.MaxRows < a.MaxRows) {
+		a.MaxRows = b.MaxRows
+	}
+	return a
+}
+
+// hold files the request for review, waits for people as long as the wire can,
+// and redeems what they approved.
+func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (doorward.Grant, error) {
+	var none doorward.Grant
+	texts, params, effect := gather(req.Acts)
+	state := "policy=" + d.Version + " state=" + req.State
+	r := doorward.Review{
+		Digest:   doorward.Digest(s.Target.Name, s.Identity, texts, params, state, d.MaxRows),
+		Identity: s.Identity, Target: s.Target.Name, Protocol: s.Target.Protocol, Session: s.id,
+		Statement: texts, Params: RenderParams(params), Effect: effect, Summary: effect.Summary(),
+		Rule: d.Rule, Reason: d.Reason, Reviewers: d.Reviewers, MaxRows: d.MaxRows, Policy: d.Version, Fingerprint: state,
+		Created: s.gate.opt.Now(),
+	}
+	r, err := s.gate.opt.Reviewer.File(ctx, r)
+	if err != nil {
+		var den *doorward.Denial
+		if errors.As(err, &den) {
+			return none, s.refuse(ctx, texts, params, den)
+		}
+		return none, s.broken("review store", err)
+	}
+	if r.State == doorward.ReviewWaiting {
+		s.held++
+		s.gate.Stats.Held.Add(1)
+		if err := s.Note(fmt.Sprintf("held for review %d (rule %s)", r.ID, d.Rule)); err != nil {
+			return none, err
+		}
+		if req.OnHold != nil {
+			if err := req.OnHold(r); err != nil {
+				return none, err
+			}
+		}
+		wait, cancel := context.WithTimeout(ctx, s.gate.opt.ReviewWait)
+		stop := context.AfterFunc(s.ctx, cancel)
+		s.waiting.Store(&cancel)
+		r2, err := s.gate.opt.Reviewer.Await(wait, r.ID)
+		s.waiting.Store(nil)
+		stop()
+		timedOut := wait.Err() != nil
+		cancel()
+		if err != nil && !timedOut {
+			return none, s.broken("review store", err)
+		}
+		if err == nil {
+			r = r2
+		}
+	}
+	switch r.State {
+	case doorward.ReviewApproved:
+	case doorward.ReviewDenied:
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "deny", Rule: r.Rule, Reason: fmt.Sprintf("review %d was denied%s", r.ID, comment(r)), Review: r.ID, URL: r.URL})
+	case doorward.ReviewExpired:
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: fmt.Sprintf("review %d expired", r.ID), Hint: "Send the same request again to ask anew.", Review: r.ID, URL: r.URL, Retry: true})
+	case doorward.ReviewSpent:
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: fmt.Sprintf("review %d was used already", r.ID), Hint: "Send the same request again to ask anew.", Review: r.ID, URL: r.URL, Retry: true})
+	default:
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: fmt.Sprintf("held, review %d: %s", r.ID, r.Reason), Hint: "Once it is approved, send exactly the same request again: it runs once. See " + r.URL, Review: r.ID, URL: r.URL, Retry: true})
+	}
+	if r.Policy != d.Version {
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "deny", Rule: r.Rule, Reason: "the policy changed since the approval", Review: r.ID, URL: r.URL, Retry: true})
+	}
+	if err := s.welcome(); err != nil {
+		return none, err
+	}
+	if req.Gone != nil && req.Gone() {
+		return none, errors.New("the client left while its request was held; the approval is not used")
+	}
+	g, err := s.gate.opt.Reviewer.Redeem(ctx, r.ID, r.Digest)
+	if err != nil {
+		s.gate.opt.Log.Warn("an approval could not be used", "review", r.ID, "session", s.id, "error", err)
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: fmt.Sprintf("the approval of review %d cannot be used (any more)", r.ID), Hint: "Send the same request again to ask anew.", Review: r.ID, URL: r.URL, Retry: true})
+	}
+	return g, nil
+}
+
+func comment(r doorward.Review) string {
+	for _, v := range r.Votes {
+		if !v.Approve {
+			if v.Comment != "" {
+				return " by " + v.By + ": " + v.Comment
+			}
+			return " by " + v.By
+		}
+	}
+	return ""
+}
+
+// gather joins what would run into what people see and what the digest binds.
+func gather(acts []Act) (string, []doorward.Param, doorward.Effect) {
+	var texts []string
+	var params []doorward.Param
+	var e doorward.Effect
+	first := true
+	for i := range acts {
+		a := &acts[i]
+		if a.Prepare {
+			continue
+		}
+		texts = append(texts, a.Statement.Text)
+		params = append(params, a.Params...)
+		if len(acts) > 1 {
+			// Keeps (text, params) pairs apart when several run in one piece.
+			params = append(params, doorward.Param{Type: uint32(len(a.Params)), Null: true, Binary: true})
+		}
+		if first {
+			e, first = a.Statement.Reading.Effect, false
+			continue
+		}
+		e = merge(e, a.Statement.Reading.Effect)
+	}
+	return strings.Join(texts, ";\n"), params, e
+}
+
+func merge(a, b doorward.Effect) doorward.Effect {
+	a.Verbs |= b.Verbs
+	a.Traits |= b.Traits | doorward.TraitMulti
+	a.Objects = append(append([]doorward.Object(nil), a.Objects...), b.Objects...)
+	a.Kinds = append(append([]string(nil), a.Kinds...), b.Kinds...)
+	a.Complete = a.Complete && b.Complete
+	a.Masked = append(append([]string(nil), a.Masked...), b.Masked...)
+	if a.Bound >= 0 && b.Bound >= 0 {
+		a.Bound += b.Bound
+	} else {
+		a.Bound = -1
+	}
+	return a
+}

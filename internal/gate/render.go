@@ -1,0 +1,129 @@
+package gate
+
+import (
+	"encoding/hex"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/doorward/doorward"
+)
+
+// maxParams and maxParam bound what is rendered of bound parameters. The
+// digest of a review covers them whole.
+const (
+	maxParams = 64
+	maxParam  = 1024
+)
+
+// RenderParams shows bound parameters to people: text as it is, binary as hex.
+func RenderParams(ps []doorward.Param) []string {
+	if len(ps) == 0 {
+		return nil
+	}
+	out := make([]string, 0, min(len(ps), maxParams+1))
+	for i, p := range ps {
+		if i == maxParams {
+			out = append(out, "… and "+strconv.Itoa(len(ps)-i)+" more")
+			break
+		}
+		switch {
+		case p.Null:
+			out = append(out, "NULL")
+		case p.Binary || !utf8.Valid(p.Value):
+			out = append(out, "\\x"+clip(hex.EncodeToString(p.Value[:min(len(p.Value), maxParam/2)]), maxParam)+more(len(p.Value), maxParam/2))
+		default:
+			out = append(out, string(p.Value[:min(len(p.Value), maxParam)])+more(len(p.Value), maxParam))
+		}
+	}
+	return out
+}
+
+func more(n, limit int) string {
+	if n > limit {
+		return "… (" + strconv.Itoa(n) + " bytes)"
+	}
+	return ""
+}
+
+// appendRequest and appendOutcome write the JSON of tape records by hand: they
+// stand on the path of every statement.
+func appendRequest(dst []byte, r doorward.RequestRecord) []byte {
+	dst = appendString(append(dst, `{"statement":`...), r.Statement)
+	dst = appendList(dst, "params", r.Params)
+	dst = appendString(append(dst, `,"decision":`...), r.Decision)
+	if r.Rule != "" {
+		dst = appendString(append(dst, `,"rule":`...), r.Rule)
+	}
+	if r.Reason != "" {
+		dst = appendString(append(dst, `,"reason":`...), r.Reason)
+	}
+	if r.Review != 0 {
+		dst = strconv.AppendInt(append(dst, `,"review":`...), r.Review, 10)
+	}
+	dst = appendList(dst, "masked", r.Masked)
+	return append(dst, '}')
+}
+
+func appendOutcome(dst []byte, o doorward.OutcomeRecord) []byte {
+	dst = strconv.AppendInt(append(dst, `{"rows":`...), o.Rows, 10)
+	dst = strconv.AppendInt(append(dst, `,"bytes":`...), o.Bytes, 10)
+	if o.Error != "" {
+		dst = appendString(append(dst, `,"error":`...), o.Error)
+	}
+	dst = strconv.AppendInt(append(dst, `,"took":`...), int64(o.Took), 10)
+	return append(dst, '}')
+}
+
+func appendList(dst []byte, key string, list []string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(append(append(dst, `,"`...), key...), `":[`...)
+	for i, v := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, v)
+	}
+	return append(dst, ']')
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 0x20 && c != '"' && c != '\\' && c != 0x7f {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				dst = append(dst, '\\', c)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			dst = append(append(dst, s[start:i]...), "\ufffd"...)
+			i++
+			start = i
+			continue
+		}
+		i += n
+	}
+	return append(append(dst, s[start:]...), '"')
+}
