@@ -1,0 +1,562 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/upstream"
+	wire "github.com/doorward/doorward/internal/wire/postgres"
+)
+
+// stopGrace is how long the target may take to stop after it was told to.
+const stopGrace = 5 * time.Second
+
+// writeWait bounds how long a client may leave its answer unread.
+const writeWait = 5 * time.Minute
+
+// relay follows the answer to one permit.
+type relay struct {
+	c      *client
+	w      *work
+	p      *gate.Permit
+	r      *gate.Reply
+	ops    []op
+	held   bool             // nothing is released before the row bound was checked
+	rows   int64            // rows changed, for the bound
+	cut    *doorward.Denial // a limit was passed: rows are dropped, the target was told to stop
+	failed bool             // an error came: what follows up to the Sync is not answered
+	plan   *rowPlan
+	copy   *copyOut
+	limit  time.Time
+}
+
+// execute sends a permit and follows its answer to the end.
+func (c *client) execute(p *gate.Permit, w *work) error {
+	guard, err := c.prepare(p, w)
+	if err != nil {
+		var d *doorward.Denial
+		if errors.As(err, &d) {
+			if e := p.Reply().Done("not run"); e != nil {
+				return e
+			}
+			return c.refused(d, w.end)
+		}
+		return err
+	}
+	if w.end == 'Q' {
+		delete(c.stmts, "")
+		c.s.State.Forget("", false)
+	}
+	r := relay{c: c, w: w, p: p, r: p.Reply(), ops: w.ops, held: guard}
+	if t := p.Limits().Time; t > 0 {
+		r.limit = time.Now().Add(t)
+	}
+	c.running.Store(true)
+	defer c.running.Store(false)
+	if err := c.up.Send(p); err != nil {
+		return errors.Join(err, r.r.Done("connection lost"))
+	}
+	c.open2 = w.end == 'H'
+	err = r.follow()
+	if !r.limit.IsZero() {
+		_ = c.up.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		return errors.Join(err, r.r.Done("connection lost"))
+	}
+	if guard {
+		if err := r.settleGuard(); err != nil {
+			return errors.Join(err, r.r.Done("connection lost"))
+		}
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	return r.r.Done("")
+}
+
+// prepare puts the target into the transaction mode that the request needs.
+// It reports whether a guard transaction is open that bounds an approved write.
+func (c *client) prepare(p *gate.Permit, w *work) (bool, error) {
+	if bound := p.MaxRows(); bound > 0 {
+		return true, c.openGuard(w)
+	}
+	if c.tx != 'I' || c.open2 {
+		return false, nil
+	}
+	writes := !p.Reads() || c.beginsWriting(w)
+	switch {
+	case writes && c.readOnly:
+		if code, err := c.control(upstream.AllowWrites); err != nil || code != "" {
+			return false, errors.Join(err, errCode(code))
+		}
+		c.readOnly = false
+	case !writes && !c.readOnly && len(w.acts) > 0:
+		if code, err := c.control(upstream.ForbidWrites); err != nil || code != "" {
+			return false, errors.Join(err, errCode(code))
+		}
+		c.readOnly = true
+	}
+	return false, nil
+}
+
+func errCode(code string) error {
+	if code == "" {
+		return nil
+	}
+	return fmt.Errorf("the target refused doorward's own statement (%s)", code)
+}
+
+// beginsWriting reports whether the request opens a transaction in which this
+// identity may later write.
+func (c *client) beginsWriting(w *work) bool {
+	for i := range w.acts {
+		for j := range w.acts[i].Statement.Reading.Statements {
+			st := &w.acts[i].Statement.Reading.Statements[j]
+			if st.Control == doorward.ControlBegin && !st.ReadOnly {
+				return c.s.CouldWrite()
+			}
+		}
+	}
+	return false
+}
+
+// follow reads the answer until everything that was sent is answered.
+func (r *relay) follow() error {
+	c := r.c
+	if !r.limit.IsZero() {
+		_ = c.up.SetReadDeadline(r.limit)
+	}
+	for len(r.ops) > 0 {
+		f, err := c.out.Peek()
+		if err != nil {
+			return err
+		}
+		if f == nil {
+			if err := r.flush(); err != nil {
+				return err
+			}
+			if err := c.out.Fill(); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) && c.s.Err() == nil {
+					if err := r.late(); err != nil {
+						return err
+					}
+					continue
+				}
+				return fmt.Errorf("target: %w", err)
+			}
+			continue
+		}
+		c.out.Skip(len(f))
+		if err := r.frame(f); err != nil {
+			return err
+		}
+		if len(c.buf) >= flushAt && !r.held {
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
+		if r.held && len(c.buf) > maxHeld {
+			return &doorward.Denial{Decision: "error", Reason: "an approved write answered with more than can be held back until its row bound is checked", Code: "54000"}
+		}
+	}
+	return nil
+}
+
+// maxHeld bounds what is kept of an answer while its row bound is not checked.
+const maxHeld = 8 << 20
+
+// late acts on a time limit: once it stops the statement, then the session.
+func (r *relay) late() error {
+	if r.cut != nil {
+		return &doorward.Denial{Decision: "error", Reason: "the target did not stop at the time limit", Code: "57P01"}
+	}
+	r.stop(&doorward.Denial{Decision: "deny", Reason: fmt.Sprintf("stopped at the time limit of %s", r.p.Limits().Time), Hint: "Narrow the request.", Code: "57014"})
+	return nil
+}
+
+// stop cuts the answer: the target is told to stop, and what still comes is dropped.
+func (r *relay) stop(why *doorward.Denial) {
+	if r.cut != nil {
+		return
+	}
+	r.cut = why
+	ctx, cancel := context.WithTimeout(r.c.s.Context(), stopGrace)
+	go func() {
+		defer cancel()
+		if err := r.c.up.Cancel(ctx); err != nil {
+			r.c.srv.opt.Log.Warn("a statement over its limit could not be stopped by a cancel", "session", r.c.s.ID(), "error", err)
+		}
+	}()
+	_ = r.c.up.SetReadDeadline(time.Now().Add(stopGrace))
+	if r.limit.IsZero() {
+		r.limit = time.Now().Add(stopGrace)
+	}
+}
+
+// flush releases what is ready.
+func (r *relay) flush() error {
+	c := r.c
+	if len(c.buf) == 0 || r.held {
+		return nil
+	}
+	if len(c.buf) >= flushAt {
+		_ = c.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	}
+	err := r.r.Release(c.buf)
+	c.buf = c.buf[:0]
+	return err
+}
+
+// frame takes one message of the target in the state that the session is in.
+func (r *relay) frame(f []byte) error {
+	c := r.c
+	o := &r.ops[0]
+	switch f[0] {
+	case 'D':
+		return r.row(f, o)
+	case 'd':
+		return r.copyData(f)
+	case 'N':
+		return r.notice(f)
+	case 'A':
+		return r.notification(f)
+	case 'S':
+		return c.parameter(f, true)
+	case 'E':
+		return r.error(f, o)
+	case 'Z':
+		return r.ready(f, o)
+	case 'T', 'n', 't':
+		return r.description(f, o)
+	case 'C', 'I', 's':
+		return r.complete(f, o)
+	case '1', '2', '3':
+		return r.acknowledge(f, o)
+	case 'G', 'H':
+		return r.startCopy(f, o)
+	case 'c':
+		if r.copy == nil {
+			break
+		}
+		return r.endCopy(f)
+	}
+	return fmt.Errorf("%w: the target sent %q, which is not due", errProtocol, f[0])
+}
+
+func (r *relay) unexpected(f []byte) error {
+	return fmt.Errorf("%w: the target sent %q, which is not due", errProtocol, f[0])
+}
+
+// acknowledge takes ParseComplete, BindComplete and CloseComplete: only now do
+// names mean what the batch said.
+func (r *relay) acknowledge(f []byte, o *op) error {
+	c := r.c
+	want := map[byte]byte{'1': 'P', '2': 'B', '3': 'C'}[f[0]]
+	if o.kind != want || len(f) != wire.HeaderLen {
+		return r.unexpected(f)
+	}
+	switch o.kind {
+	case 'P':
+		if c.stmts == nil {
+			c.stmts = make(map[string]*prepared, 1)
+		}
+		c.stmts[o.name] = o.prep
+		if o.name != "" && !c.s.State.Prepare(o.name, o.prep.st) {
+			return errors.New("too many prepared statements")
+		}
+	case 'B':
+		if c.portals == nil {
+			c.portals = make(map[string]*portal, 1)
+		}
+		c.portals[o.name] = o.port
+		if o.name != "" && !c.s.State.Declare(o.name, o.port.st) {
+			return errors.New("too many portals")
+		}
+		if o.last {
+			r.r.Turn(o.act)
+			if err := r.r.Next(0, ""); err != nil {
+				return err
+			}
+		}
+	case 'C':
+		if o.sub == 'S' {
+			delete(c.stmts, o.name)
+			c.s.State.Forget(o.name, false)
+		} else {
+			delete(c.portals, o.name)
+			c.s.State.CloseCursor(o.name, false)
+		}
+	}
+	c.buf = append(c.buf, f...)
+	r.ops = r.ops[1:]
+	return nil
+}
+
+// description takes RowDescription, NoData and ParameterDescription.
+func (r *relay) description(f []byte, o *op) error {
+	c := r.c
+	switch o.kind {
+	case 'Q':
+		if f[0] != 'T' {
+			return r.unexpected(f)
+		}
+		fields, err := wire.ParseRowDescription(wire.Body(f))
+		if err != nil {
+			return err
+		}
+		if r.plan, err = c.rowPlan(r.r, o.statement(), fields, wire.Body(f)); err != nil {
+			return err
+		}
+		c.buf = append(c.buf, f...)
+		return nil
+	case 'D', 'd':
+	default:
+		return r.unexpected(f)
+	}
+	if f[0] == 't' {
+		if o.sub != 'S' {
+			return r.unexpected(f)
+		}
+		c.buf = append(c.buf, f...)
+		return nil
+	}
+	var fields []wire.Field
+	if f[0] == 'T' {
+		var err error
+		if fields, err = wire.ParseRowDescription(wire.Body(f)); err != nil {
+			return err
+		}
+	}
+	if o.sub == 'S' {
+		o.prep.desc, o.prep.known = fields, true
+	} else {
+		o.port.fields, o.port.known = fields, true
+	}
+	if o.kind != 'd' {
+		c.buf = append(c.buf, f...)
+	}
+	r.ops = r.ops[1:]
+	return nil
+}
+
+// statement is the one that is being answered.
+func (o *op) statement() *doorward.Statement {
+	all := o.st.Reading.Statements
+	if o.at < len(all) {
+		return &all[o.at]
+	}
+	return nil
+}
+
+// row takes a DataRow.
+func (r *relay) row(f []byte, o *op) error {
+	c := r.c
+	if o.kind != 'Q' && o.kind != 'E' {
+		return r.unexpected(f)
+	}
+	if r.plan == nil {
+		if o.kind == 'Q' {
+			return r.unexpected(f) // rows without a description
+		}
+		p := o.port
+		if !p.known && p.prep.known {
+			p.fields, p.known = withFormats(p.prep.desc, p.results), true
+		}
+		if !p.known {
+			return errors.New("rows came that nobody described")
+		}
+		var err error
+		if r.plan, err = c.rowPlan(r.r, o.statement(), p.fields, nil); err != nil {
+			return err
+		}
+	}
+	if r.cut != nil {
+		return nil
+	}
+	r.r.Turn(o.act)
+	if !r.r.Count(len(f)) {
+		r.stop(r.r.Over())
+		return nil
+	}
+	if r.plan.pass {
+		c.buf = append(c.buf, f...)
+		return nil
+	}
+	var err error
+	c.buf, err = wire.AppendRow(c.buf, f, r.plan.cols, r.plan)
+	return err
+}
+
+// complete takes CommandComplete, EmptyQueryResponse and PortalSuspended.
+func (r *relay) complete(f []byte, o *op) error {
+	c := r.c
+	if o.kind != 'Q' && o.kind != 'E' || r.copy != nil {
+		return r.unexpected(f)
+	}
+	if r.cut != nil {
+		// The statement ended before the cancel reached it. The client is
+		// told that its answer is not whole.
+		return r.answerCut(o)
+	}
+	rows := int64(0)
+	if f[0] == 'C' {
+		tag := wire.Body(f)
+		if len(tag) == 0 || tag[len(tag)-1] != 0 {
+			return r.unexpected(f)
+		}
+		n, writes := wire.TagRows(tag[:len(tag)-1])
+		rows = n
+		if writes {
+			r.rows += n
+		}
+		if st := o.statement(); st != nil {
+			if err := c.moved(o, st); err != nil {
+				return err
+			}
+		}
+	}
+	c.buf = append(c.buf, f...)
+	r.plan = nil
+	if o.kind == 'Q' {
+		o.at++
+		return nil // its act ends with ReadyForQuery
+	}
+	r.r.Turn(o.act)
+	if err := r.r.Next(rows, ""); err != nil {
+		return err
+	}
+	r.ops = r.ops[1:]
+	return nil
+}
+
+// moved notes what a completed statement did to the session's own state.
+func (c *client) moved(o *op, st *doorward.Statement) error {
+	s := &c.s.State
+	ok := true
+	switch st.Control {
+	case doorward.ControlPrepare:
+		if st.Inner != nil {
+			ok = s.Prepare(st.Name, &gate.Statement{Text: o.st.Text, Reading: st.Inner})
+		}
+	case doorward.ControlDeallocate:
+		s.Forget(st.Name, st.Name == "")
+		if st.Name == "" {
+			c.stmts = nil
+		} else {
+			delete(c.stmts, st.Name)
+		}
+	case doorward.ControlDeclare:
+		if st.Inner != nil {
+			ok = s.Declare(st.Name, &gate.Statement{Text: o.st.Text, Reading: st.Inner})
+		}
+	case doorward.ControlClose:
+		s.CloseCursor(st.Name, st.Name == "")
+		if st.Name == "" {
+			c.portals = nil
+		} else {
+			delete(c.portals, st.Name)
+		}
+	case doorward.ControlDiscard:
+		s.Forget("", true)
+		s.CloseCursor("", true)
+		c.stmts, c.portals = nil, nil
+	}
+	if !ok {
+		return errors.New("too many prepared statements or cursors")
+	}
+	if st.Effect.Verbs.Has(doorward.VerbDefine | doorward.VerbGrant | doorward.VerbExecute | doorward.VerbAdmin) {
+		c.ddl = true
+	}
+	return nil
+}
+
+// answerCut ends a statement whose answer was cut with the reason.
+func (r *relay) answerCut(o *op) error {
+	d := r.cut
+	for _, later := range r.ops[1:] {
+		if later.st != nil && !later.st.Reading.Effect.ReadOnly() {
+			return &doorward.Denial{Decision: "error", Reason: d.Reason + "; what came after it in the same batch may have run", Code: "57P01"}
+		}
+	}
+	r.cut = nil
+	r.c.buf = wire.AppendNotice(r.c.buf, 'E', denialNotice("ERROR", d))
+	return r.fail(o, d.Code)
+}
+
+// error takes an ErrorResponse.
+func (r *relay) error(f []byte, o *op) error {
+	n, err := wire.ParseNotice(wire.Body(f))
+	if err != nil {
+		return err
+	}
+	if r.cut != nil {
+		return r.answerCut(o)
+	}
+	n = r.c.censor(n)
+	r.c.buf = wire.AppendNotice(r.c.buf, 'E', n)
+	if n.Severity == "FATAL" || n.Severity == "PANIC" {
+		if err := r.flush(); err != nil {
+			return err
+		}
+		return fmt.Errorf("the target ended the session (%s)", n.Code)
+	}
+	return r.fail(o, n.Code)
+}
+
+// fail notes that a statement failed: nothing up to the Sync is answered.
+func (r *relay) fail(o *op, code string) error {
+	r.plan, r.copy = nil, nil
+	if o.act >= 0 {
+		r.r.Turn(o.act)
+		if err := r.r.Next(0, code); err != nil {
+			return err
+		}
+	}
+	if o.kind == 'P' && o.name == "" {
+		delete(r.c.stmts, "")
+	}
+	if o.kind == 'Q' {
+		o.kind = 'S' // only ReadyForQuery is due now
+		return nil
+	}
+	for len(r.ops) > 0 && r.ops[0].kind != 'S' {
+		r.ops = r.ops[1:]
+	}
+	if len(r.ops) == 0 {
+		r.c.skip = true // the batch ended in a Flush; the target discards up to the Sync
+		r.c.open2 = true
+	}
+	return nil
+}
+
+// ready takes ReadyForQuery.
+func (r *relay) ready(f []byte, o *op) error {
+	c := r.c
+	if (o.kind != 'S' && o.kind != 'Q') || len(f) != 6 || r.copy != nil {
+		return r.unexpected(f)
+	}
+	switch f[5] {
+	case 'I', 'T', 'E':
+	default:
+		return r.unexpected(f)
+	}
+	c.tx = f[5]
+	if c.tx == 'I' && !r.held {
+		c.endOfTransaction()
+	}
+	if o.kind == 'Q' {
+		r.r.Turn(0)
+		if err := r.r.Next(r.rows, ""); err != nil {
+			return err
+		}
+	}
+	c.buf = append(c.buf, f...)
+	r.ops = r.ops[1:]
+	return nil
+}

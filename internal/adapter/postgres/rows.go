@@ -1,0 +1,326 @@
+package postgres
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/mask"
+	wire "github.com/doorward/doorward/internal/wire/postgres"
+)
+
+// firstUserOID is where objects of users begin; below it are the system's own.
+const firstUserOID = 16384
+
+// rowPlan is a mask plan as the row path needs it.
+type rowPlan struct {
+	*mask.Plan
+	cols int
+	pass bool // nothing is masked: rows go through as they are
+}
+
+// Passes reports whether a column's bytes may pass unseen.
+func (p *rowPlan) Passes(col int) bool { return p.Column(col) == mask.Pass }
+
+// planCache remembers the last plan: the same statement is often run again.
+type planCache struct {
+	rules  *gate.Rules
+	fields []wire.Field
+	masked []string
+	plan   *rowPlan
+}
+
+// rowPlan compiles what is masked in rows with these fields. Two things name
+// the masked columns, and either is enough: the classifier's reading of the
+// statement, and the origin that the target itself gives each column.
+func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Field, _ []byte) (*rowPlan, error) {
+	known := st != nil && st.Known
+	if known && len(st.Columns) != len(fields) {
+		return nil, fmt.Errorf("the target describes %d columns where %d were understood", len(fields), len(st.Columns))
+	}
+	var buf [16]string
+	masked := buf[:0]
+	for i, f := range fields {
+		m := ""
+		if known {
+			m = st.Columns[i].Masked
+		}
+		if f.Table >= firstUserOID {
+			origin, ok := c.s.Target.Dialect.Origin(f.Table, f.Attr)
+			if !ok {
+				// The catalog is older than this table.
+				if err := c.s.Target.Dialect.Refresh(c.s.Context()); err != nil {
+					return nil, err
+				}
+				if origin, ok = c.s.Target.Dialect.Origin(f.Table, f.Attr); !ok {
+					return nil, fmt.Errorf("a column comes from a table that the catalog does not know (%d)", f.Table)
+				}
+			}
+			if m == "" {
+				m = origin
+			}
+		}
+		masked = append(masked, m)
+	}
+	rules := c.s.Rules()
+	pc := &c.plan
+	if pc.plan != nil && pc.rules == rules && slices.Equal(pc.masked, masked) && slices.EqualFunc(pc.fields, fields, func(a, b wire.Field) bool { return a.OID == b.OID && a.Format == b.Format && a.Name == b.Name }) {
+		return pc.plan, nil
+	}
+	cols := make([]mask.PlanColumn, len(fields))
+	for i, f := range fields {
+		cols[i] = mask.PlanColumn{Masked: masked[i], OID: f.OID, Binary: f.Format == 1, Scan: true, Name: f.Name}
+	}
+	p := &rowPlan{Plan: r.Plan(cols), cols: len(fields)}
+	p.pass = !p.Touches()
+	*pc = planCache{rules: rules, fields: slices.Clone(fields), masked: slices.Clone(masked), plan: p}
+	return p, nil
+}
+
+// copyOut is a COPY TO STDOUT that is being answered.
+type copyOut struct {
+	masker *mask.CopyMasker // nil: nothing is masked
+	mem    []byte
+}
+
+// startCopy takes CopyInResponse and CopyOutResponse.
+func (r *relay) startCopy(f []byte, o *op) error {
+	if o.kind != 'Q' && o.kind != 'E' || r.copy != nil {
+		return r.unexpected(f)
+	}
+	body := wire.Body(f)
+	if len(body) < 3 || body[0] > 1 {
+		return r.unexpected(f)
+	}
+	st := o.statement()
+	if st == nil {
+		return r.unexpected(f)
+	}
+	if f[0] == 'G' {
+		if st.Control != doorward.ControlCopyIn {
+			return r.unexpected(f)
+		}
+		r.c.buf = append(r.c.buf, f...)
+		return r.copyIn(o)
+	}
+	if st.Control != doorward.ControlCopyOut || !st.Known {
+		return r.unexpected(f)
+	}
+	binary := body[0] == 1
+	if binary != (st.Format == "binary") {
+		return r.unexpected(f)
+	}
+	n := int(body[1])<<8 | int(body[2])
+	if n != len(st.Columns) {
+		return fmt.Errorf("the target copies %d columns where %d were understood", n, len(st.Columns))
+	}
+	cols := make([]mask.PlanColumn, n)
+	for i, col := range st.Columns {
+		cols[i] = mask.PlanColumn{Masked: col.Masked, Binary: binary, Scan: true, Name: col.Name}
+		if !binary {
+			cols[i].OID = 25 // COPY's text and csv are text whatever the type
+		}
+	}
+	r.copy = &copyOut{}
+	if plan := r.r.Plan(cols); plan.Touches() {
+		r.copy.masker = plan.Copy(st)
+	}
+	r.c.buf = append(r.c.buf, f...)
+	return nil
+}
+
+// copyData takes CopyData of a COPY TO STDOUT.
+func (r *relay) copyData(f []byte) error {
+	if r.copy == nil {
+		return r.unexpected(f)
+	}
+	if r.cut != nil {
+		return nil
+	}
+	r.r.Turn(r.ops[0].act)
+	if !r.r.Count(len(f)) {
+		r.stop(r.r.Over())
+		return nil
+	}
+	if r.copy.masker == nil {
+		r.c.buf = append(r.c.buf, f...)
+		return nil
+	}
+	var err error
+	if r.copy.mem, err = r.copy.masker.Append(r.copy.mem[:0], wire.Body(f)); err != nil {
+		return err
+	}
+	r.emitCopy()
+	return nil
+}
+
+func (r *relay) emitCopy() {
+	if len(r.copy.mem) > 0 {
+		r.c.buf = wire.AppendFrame(r.c.buf, 'd', r.copy.mem)
+	}
+}
+
+// endCopy takes CopyDone of a COPY TO STDOUT.
+func (r *relay) endCopy(f []byte) error {
+	if r.copy.masker != nil && r.cut == nil {
+		var err error
+		if r.copy.mem, err = r.copy.masker.Close(r.copy.mem[:0]); err != nil {
+			return err
+		}
+		r.emitCopy()
+	}
+	r.copy = nil
+	if r.cut == nil {
+		r.c.buf = append(r.c.buf, f...)
+	}
+	return nil
+}
+
+// copyIn streams the client's COPY data to the target under the permit.
+func (r *relay) copyIn(o *op) error {
+	c := r.c
+	if r.held {
+		// The client sends only once it is told to, and what it is told of the
+		// end still waits for the bound.
+		r.held = false
+		if err := r.flush(); err != nil {
+			return err
+		}
+		r.held = true
+	} else if err := r.flush(); err != nil {
+		return err
+	}
+	if o.kind == 'E' {
+		// The Sync behind this Execute is ignored by a target that copies; the
+		// client sends another one.
+		if len(r.ops) > 1 && r.ops[1].kind == 'S' {
+			r.ops = append(r.ops[:1], r.ops[2:]...)
+			c.open2 = true
+		}
+	}
+	out := make([]byte, 0, flushAt)
+	for {
+		f, err := c.in.Next()
+		if err != nil {
+			return err
+		}
+		switch f[0] {
+		case 'd', 'c', 'f':
+		case 'H', 'S':
+			continue
+		default:
+			return fmt.Errorf("%w: %q came during COPY", errProtocol, f[0])
+		}
+		if f[0] == 'd' {
+			if err := r.r.Input(wire.Body(f)); err != nil {
+				return err
+			}
+		}
+		out = append(out, f...)
+		if f[0] != 'd' || len(out) >= flushAt || c.in.Buffered() == 0 {
+			if err := c.up.SendBody(r.p, out); err != nil {
+				return err
+			}
+			out = out[:0]
+		}
+		if f[0] != 'd' {
+			return nil
+		}
+	}
+}
+
+// notice takes a NoticeResponse.
+func (r *relay) notice(f []byte) error {
+	n, err := wire.ParseNotice(wire.Body(f))
+	if err != nil {
+		return err
+	}
+	r.c.buf = wire.AppendNotice(r.c.buf, 'N', r.c.censor(n))
+	return nil
+}
+
+// notification takes a NotificationResponse. Its payload is text of anyone who
+// may notify, so it is masked like text, and withheld where columns are masked.
+func (r *relay) notification(f []byte) error {
+	channel, payload, err := wire.ParseNotification(wire.Body(f))
+	if err != nil {
+		return err
+	}
+	if payload != "" {
+		if r.c.s.Rules().Masks.Columns(r.c.s.Target.Name) {
+			payload = "withheld by doorward"
+		} else {
+			payload = r.c.s.Text(payload)
+		}
+	}
+	r.c.buf = wire.AppendNotification(r.c.buf, r.c.pid, channel, payload)
+	return nil
+}
+
+// censor takes data out of errors and notices. The code and the severity stay.
+// Where columns are masked, only messages that speak of nothing but the
+// statement's own text keep theirs.
+func (c *client) censor(n wire.Notice) wire.Notice {
+	out := wire.Notice{Severity: n.Severity, Code: n.Code}
+	if c.s.Rules().Masks.Columns(c.s.Target.Name) && !speaksOfTextOnly(n.Code) {
+		out.Message = "the target reported " + n.Code + "; its text is withheld because columns are masked here"
+		return out
+	}
+	out.Message = c.s.Text(n.Message)
+	out.Hint = c.s.Text(n.Hint)
+	if n.Detail != "" {
+		out.Detail = c.s.Text(n.Detail)
+	}
+	return out
+}
+
+// speaksOfTextOnly lists the SQLSTATE classes whose messages name identifiers
+// and states but never values of rows: syntax and missing objects, transaction
+// states, resources, operator intervention, connection.
+func speaksOfTextOnly(code string) bool {
+	if len(code) != 5 {
+		return false
+	}
+	switch code[:2] {
+	case "08", "0A", "25", "26", "34", "3B", "3D", "3F", "40", "53", "54", "55", "57":
+		return true
+	case "42":
+		return code != "42804" && code != "42846"
+	}
+	return false
+}
+
+// pinned are the settings that must never change under a session.
+var pinned = map[string]func(string) bool{
+	"client_encoding":             func(v string) bool { return v == "UTF8" },
+	"standard_conforming_strings": func(v string) bool { return v == "on" },
+}
+
+// parameter takes a ParameterStatus. A pinned setting that moved ends the session.
+func (c *client) parameter(f []byte, tell bool) error {
+	k, v, err := wire.ParseParameterStatus(wire.Body(f))
+	if err != nil {
+		return err
+	}
+	if ok := pinned[k]; ok != nil && !ok(v) {
+		return fmt.Errorf("%w: the target's %s became %q", errProtocol, k, v)
+	}
+	switch k {
+	case "default_transaction_read_only":
+		if tell && (v == "on") != c.readOnly {
+			return fmt.Errorf("%w: the target's read-only mode was changed from within", errProtocol)
+		}
+		return nil
+	case "session_authorization", "is_superuser":
+		return fmt.Errorf("%w: the identity at the target changed", errProtocol)
+	}
+	if tell {
+		if bytes.ContainsAny([]byte(v), "\x00") {
+			return errProtocol
+		}
+		c.buf = wire.AppendParameterStatus(c.buf, k, c.s.Text(v))
+	}
+	return nil
+}
