@@ -1,0 +1,66 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/doorward/doorward/internal/policy"
+)
+
+// Warnings are things that are right but probably not wanted.
+func (c *Config) Warnings() []*Problem {
+	var out Problems
+	warn := func(path, msg, hint string) { out = append(out, c.where.problem(path, msg, hint)) }
+	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
+		p := c.Targets[name].Postgres
+		path := "targets." + name
+		if p.TLS == "off" && c.unset[path+".postgres.address"] == "" && !Loopback(p.Address) {
+			warn(path+".postgres.tls", "the way to this server is not encrypted", "write tls: verify-full")
+		}
+		if p.Password.Value != "" {
+			warn(path+".postgres.password", "a password stands in the file", "write { env: NAME } or { file: PATH }")
+		}
+		if !slices.ContainsFunc(c.Policy.Rules, func(r policy.Rule) bool {
+			return r.Then != "deny" && slices.ContainsFunc(r.Targets, func(t string) bool { return policy.Glob(t, name) })
+		}) {
+			warn(path, "no rule lets anybody do anything here", "write a rule with then: allow or then: review")
+		}
+	}
+	groups := map[string]bool{"*": true}
+	known := len(c.Identity.Providers) > 0
+	for _, p := range c.Identity.Providers {
+		if p.OIDC != nil {
+			known = false // anybody's guess
+		}
+		if p.Local != nil {
+			for _, u := range p.Local.Users {
+				for _, g := range u.Groups {
+					groups[g] = true
+				}
+			}
+		}
+	}
+	for i, r := range c.Policy.Rules {
+		path := fmt.Sprintf("policy.rules[%d]", i)
+		if r.Then == "allow" && r.Limits.Time == 0 && r.Limits.Rows == 0 && r.Limits.Bytes == 0 {
+			warn(path, fmt.Sprintf("rule %q allows without any limit", r.Name), "as in limits: { rows: 100000, bytes: 64MiB, time: 30s }")
+		}
+		for j, g := range r.Reviewers.Groups {
+			if known && !groups[g] {
+				warn(fmt.Sprintf("%s.reviewers.groups[%d]", path, j), fmt.Sprintf("nobody is in group %q, so nobody could say yes", g), "")
+			}
+		}
+		if r.Reviewers.SelfApproval {
+			warn(path+".reviewers.self_approval", fmt.Sprintf("rule %q lets people approve what they or their agents asked for", r.Name), "")
+		}
+	}
+	if host, _, err := net.SplitHostPort(c.Listen.Console); err == nil && c.raw.Review.URL == "" && c.Listen.Host == "" {
+		if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+			warn("listen.console", "people are told to look for the console at "+c.Review.URL, "set review.url or listen.host")
+		}
+	}
+	out.sort()
+	return out
+}
