@@ -1,0 +1,122 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/review"
+)
+
+const (
+	reviewPages = 10  // looked through for those that the caller may see
+	reviewList  = 200 // shown at most
+)
+
+type reviewsInput struct {
+	State string `query:"state" enum:"waiting,all" default:"waiting"`
+}
+
+type reviewsOutput struct{ Body []Review }
+
+func (s *server) reviews(ctx context.Context, in *reviewsInput) (*reviewsOutput, error) {
+	c, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q := review.Query{Limit: reviewList}
+	if in.State == "waiting" {
+		q.State = doorward.ReviewWaiting
+	}
+	out := &reviewsOutput{Body: []Review{}}
+	for range reviewPages {
+		page, err := s.Reviews.List(ctx, q)
+		if err != nil {
+			return nil, s.fault(ctx, "the reviews cannot be read", err)
+		}
+		for _, r := range page {
+			if q.Before == 0 || r.ID < q.Before {
+				q.Before = r.ID
+			}
+			if s.seesReview(c.id, r) && len(out.Body) < reviewList {
+				out.Body = append(out.Body, s.forCaller(c.id, r))
+			}
+		}
+		if len(page) == 0 || len(out.Body) >= reviewList {
+			break
+		}
+	}
+	return out, nil
+}
+
+type reviewInput struct {
+	ID int64 `path:"id" minimum:"1"`
+}
+
+type reviewOutput struct{ Body Review }
+
+func (s *server) review(ctx context.Context, in *reviewInput) (*reviewOutput, error) {
+	c, r, err := s.visibleReview(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &reviewOutput{Body: s.forCaller(c.id, r)}, nil
+}
+
+func (s *server) visibleReview(ctx context.Context, id int64) (*caller, doorward.Review, error) {
+	c, err := asking(ctx)
+	if err != nil {
+		return nil, doorward.Review{}, err
+	}
+	r, err := s.Reviews.Get(ctx, id)
+	if errors.Is(err, review.ErrNotFound) || (err == nil && !s.seesReview(c.id, r)) {
+		return nil, r, problem(http.StatusNotFound, "there is no such review that you may see", "Reviews are shown to who asked, to those whom the rule names as reviewers, and to administrators.")
+	}
+	if err != nil {
+		return nil, r, s.fault(ctx, "the review cannot be read", err)
+	}
+	return c, r, nil
+}
+
+type voteInput struct {
+	ID   int64 `path:"id" minimum:"1"`
+	Body Ballot
+}
+
+// vote counts the answer of the person signed in, and of nobody else: who
+// votes is never taken from what the client says.
+func (s *server) vote(ctx context.Context, in *voteInput) (*reviewOutput, error) {
+	c, r, err := s.visibleReview(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if c.id.Agent != "" || c.id.Workload {
+		return nil, problem(http.StatusForbidden, "only a person may answer a review", "Sign in as yourself, in the console or with `doorward login`.")
+	}
+	if !in.Body.Approve && in.Body.MaxRows != 0 {
+		return nil, problem(http.StatusUnprocessableEntity, "max_rows belongs to an approval", "Leave it out when you deny.")
+	}
+	if why := s.forCaller(c.id, r).WhyNot; why != "" {
+		status := http.StatusForbidden
+		if r.State != doorward.ReviewWaiting || strings.Contains(why, "already") {
+			status = http.StatusConflict
+		}
+		return nil, problem(status, why, "GET /api/v1/reviews shows which you can answer.")
+	}
+	v := doorward.Vote{By: c.id.Name, Subject: c.id.Subject, Groups: c.id.Groups, Approve: in.Body.Approve,
+		Comment: strings.TrimSpace(in.Body.Comment), MaxRows: in.Body.MaxRows, Self: c.id.Subject == r.Identity.Subject, At: time.Now().UTC()}
+	after, err := s.Reviews.Vote(ctx, in.ID, c.id, v)
+	var denial *doorward.Denial
+	switch {
+	case err == nil:
+		return &reviewOutput{Body: s.forCaller(c.id, after)}, nil
+	case errors.As(err, &denial):
+		return nil, problem(http.StatusForbidden, denial.Reason, denial.Hint)
+	case errors.Is(err, review.ErrDecided), errors.Is(err, review.ErrVoted):
+		return nil, problem(http.StatusConflict, clip(err.Error(), 300), "Look at it again.")
+	}
+	return nil, s.fault(ctx, "the answer could not be counted", err)
+}
