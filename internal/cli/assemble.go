@@ -1,0 +1,92 @@
+package cli
+
+import "os"
+
+// offline are the commands that work on files, without a gate.
+type offline struct {
+	Policy PolicyCmd `cmd:"" help:"Check, try and question the policy."`
+	Config ConfigCmd `cmd:"" help:"Check configuration files."`
+	Audit  AuditCmd  `cmd:"" help:"Check and export the audit log."`
+	Mask   MaskCmd   `cmd:"" help:"Try the masking."`
+}
+
+// SessionsCmd groups what there is to say about sessions.
+type SessionsCmd struct {
+	Ls     SessionsLsCmd     `cmd:"" help:"List sessions."`
+	Show   SessionsShowCmd   `cmd:"" help:"Show one session."`
+	Watch  SessionsWatchCmd  `cmd:"" help:"Print sessions as they open and close."`
+	Replay SessionsReplayCmd `cmd:"" help:"Show what happened in a session."`
+	Export SessionsExportCmd `cmd:"" help:"Write a session's recording for other programs."`
+	Kill   SessionsKillCmd   `cmd:"" help:"End a live session now."`
+}
+
+// SessionsReplayCmd shows a recording: as the gate renders it, or from files.
+type SessionsReplayCmd struct {
+	Session string  `arg:"" help:"Id of the session."`
+	Tapes   string  `help:"Folder of the recordings: read the files, without a gate." type:"path" placeholder:"DIR"`
+	Speed   float64 `help:"With --tapes: how much faster than it was; 0 shows everything at once." default:"0" placeholder:"N"`
+	JSONFlag
+}
+
+// Help is shown by --help.
+func (*SessionsReplayCmd) Help() string {
+	return "Examples:\n  doorward sessions replay 01jd3k\n  doorward sessions replay 01jd3k --tapes /var/lib/doorward/tapes --speed 10\n\nExit code 1 when the recording is not whole. Looking at a recording through the gate is itself recorded."
+}
+
+// Run shows.
+func (k *SessionsReplayCmd) Run(env *Env) error {
+	switch {
+	case k.Tapes == "" && k.Speed != 0:
+		return exitf(CodeUsage, "--speed is for --tapes")
+	case k.Tapes == "":
+		return replayOnline(env, k.Session, k.JSON)
+	case k.JSON:
+		return (&ExportCmd{Session: k.Session, Tapes: k.Tapes, Format: "json"}).Run(env)
+	}
+	return (&ReplayCmd{Session: k.Session, Tapes: k.Tapes, Speed: k.Speed}).Run(env)
+}
+
+// SessionsExportCmd writes a recording: from the gate, or from files.
+type SessionsExportCmd struct {
+	Session string `arg:"" help:"Id of the session."`
+	Format  string `help:"asciicast (version 3), json, or text." enum:"asciicast,json,text" default:"asciicast"`
+	Out     string `help:"File to write; it must not exist. Default: standard output." type:"path" placeholder:"FILE"`
+	Tapes   string `help:"Folder of the recordings: read the files, without a gate." type:"path" placeholder:"DIR"`
+	JSON    bool   `help:"The same as --format json."`
+}
+
+// Help is shown by --help.
+func (*SessionsExportCmd) Help() string {
+	return "Examples:\n  doorward sessions export 01jd3k --out session.cast\n  doorward sessions export 01jd3k --format json | jq '.entries[].statement'"
+}
+
+// Run writes.
+func (k *SessionsExportCmd) Run(env *Env) error {
+	if k.JSON {
+		k.Format = "json"
+	}
+	if k.Tapes == "" && k.Format != "text" {
+		return exportOnline(env, k.Session, k.Format, k.Out)
+	}
+	write := func(env *Env) error {
+		if k.Tapes == "" {
+			return replayOnline(env, k.Session, false)
+		}
+		return (&ExportCmd{Session: k.Session, Tapes: k.Tapes, Format: k.Format}).Run(env)
+	}
+	if k.Out == "" || k.Out == "-" {
+		return write(env)
+	}
+	f, err := os.OpenFile(k.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	into := *env
+	into.Stdout = f
+	if err := write(&into); err != nil {
+		f.Close()
+		os.Remove(k.Out)
+		return err
+	}
+	return f.Close()
+}

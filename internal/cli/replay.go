@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/doorward/doorward/internal/replay"
+)
+
+// ReplayCmd is `sessions replay`: it shows a recording in the terminal,
+// offline.
+type ReplayCmd struct {
+	Session string  `arg:"" help:"Id of the session."`
+	Tapes   string  `help:"Folder of the recordings." required:"" type:"path" placeholder:"DIR"`
+	Speed   float64 `help:"How much faster than it was; 0 shows everything at once." default:"0" placeholder:"N"`
+}
+
+// Run shows the recording. What it shows cannot do anything to the terminal.
+func (c *ReplayCmd) Run(env *Env) error {
+	if c.Speed < 0 || c.Speed != c.Speed {
+		return exitf(CodeUsage, "--speed %v is not a speed: give 1 for as it was, 10 for ten times faster, 0 for at once", c.Speed)
+	}
+	r, err := replay.Open(c.Tapes, c.Session)
+	if err != nil {
+		return exitf(CodeError, "%w. Check the id (doorward sessions ls) and --tapes", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := r.Play(ctx, env.Stdout, c.Speed); err != nil {
+		return exitf(CodeError, "%w", err)
+	}
+	return nil
+}
+
+// ExportCmd is `sessions export`: it writes a recording in a form for other
+// programs, offline.
+type ExportCmd struct {
+	Session string `arg:"" help:"Id of the session."`
+	Tapes   string `help:"Folder of the recordings." required:"" type:"path" placeholder:"DIR"`
+	Format  string `help:"asciicast (version 3), json, or text." enum:"asciicast,json,text" default:"asciicast"`
+}
+
+// Run writes the recording to standard output.
+func (c *ExportCmd) Run(env *Env) error {
+	r, err := replay.Open(c.Tapes, c.Session)
+	if err != nil {
+		return exitf(CodeError, "%w. Check the id (doorward sessions ls) and --tapes", err)
+	}
+	ctx := context.Background()
+	switch c.Format {
+	case "asciicast":
+		err = r.Asciicast(ctx, env.Stdout)
+	case "json":
+		err = r.JSON(ctx, env.Stdout)
+	case "text":
+		err = r.Text(ctx, env.Stdout)
+	default:
+		err = fmt.Errorf("the format %q is not known: use asciicast, json or text", c.Format)
+	}
+	if err != nil {
+		return exitf(CodeError, "%w", err)
+	}
+	return nil
+}

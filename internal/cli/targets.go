@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/doorward/doorward/internal/api"
+)
+
+// TargetsCmd lists what can be reached.
+type TargetsCmd struct{ JSONFlag }
+
+// Help is shown by --help.
+func (*TargetsCmd) Help() string { return "Example:\n  doorward targets" }
+
+// Run asks the gate.
+func (t *TargetsCmd) Run(env *Env) error {
+	ctx, stop := interruptible()
+	defer stop()
+	c, err := signedIn()
+	if err != nil {
+		return err
+	}
+	var all []api.TargetInfo
+	if err := c.call(ctx, http.MethodGet, "/api/v1/targets", nil, &all); err != nil {
+		return err
+	}
+	if t.JSON {
+		return printJSON(env.Stdout, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(env.Stdout, "The policy lets you reach no target.")
+		return nil
+	}
+	tab := newTable(env.Stdout, "TARGET", "PROTOCOL", "CONNECT TO")
+	for _, x := range all {
+		tab.row(x.Name, x.Protocol, fmt.Sprintf("%s:%d", x.Host, x.Port))
+	}
+	return tab.done()
+}
+
+// ConnectCmd shows how to connect to a target.
+type ConnectCmd struct {
+	Target string   `arg:"" help:"Name of the target."`
+	Exec   bool     `help:"Run psql now, signed in as you."`
+	CAFile string   `help:"Where to write the gate's CA certificate; default: beside the credentials." name:"ca-file" type:"path"`
+	Args   []string `arg:"" optional:"" passthrough:"" help:"With --exec: arguments for psql, after --."`
+	JSONFlag
+}
+
+// Help is shown by --help.
+func (*ConnectCmd) Help() string {
+	return "Examples:\n  doorward connect orders-db\n  doorward connect --exec orders-db -- -c 'select count(*) from orders'\n\nIt writes the CA certificate that clients need, and prints how psql, pgx and JDBC connect. The password is your own token (`doorward login`); for an agent use `doorward run`, which gives it a credential of its own."
+}
+
+// Run writes the CA and prints, or runs psql.
+func (k *ConnectCmd) Run(env *Env) error {
+	ctx, stop := interruptible()
+	defer stop()
+	args := passed(k.Args)
+	if !k.Exec && len(args) > 0 {
+		return exitf(CodeUsage, "arguments after the target are for --exec")
+	}
+	c, err := signedIn()
+	if err != nil {
+		return err
+	}
+	var conn api.Connect
+	if err := c.call(ctx, http.MethodGet, "/api/v1/targets/"+url.PathEscape(k.Target)+"/connect", nil, &conn); err != nil {
+		return err
+	}
+	file := k.CAFile
+	if file == "" {
+		creds, _, err := credentialsFile()
+		if err != nil {
+			return err
+		}
+		file = filepath.Join(filepath.Dir(creds), "ca-"+fileName(conn.Host)+".pem")
+	}
+	if err := writeSecret(file, []byte(conn.CAPEM)); err != nil {
+		return fmt.Errorf("writing the CA certificate: %w", err)
+	}
+	if k.Exec {
+		return k.psql(ctx, env, c, conn, file, args)
+	}
+	dsn := url.URL{Scheme: "postgresql", User: url.User("token"), Host: fmt.Sprintf("%s:%d", conn.Host, conn.Port), Path: "/" + conn.Database,
+		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {file}}.Encode()}
+	jdbc := fmt.Sprintf("jdbc:postgresql://%s:%d/%s?%s", conn.Host, conn.Port, url.PathEscape(conn.Database),
+		url.Values{"sslmode": {"verify-full"}, "sslrootcert": {file}, "user": {"token"}}.Encode())
+	psql := fmt.Sprintf("psql \"host=%s port=%d dbname=%s user=token sslmode=verify-full sslrootcert=%s\"", conn.Host, conn.Port, conn.Database, file)
+	if k.JSON {
+		return printJSON(env.Stdout, map[string]any{"host": conn.Host, "port": conn.Port, "database": conn.Database, "ca_file": file, "psql": psql, "url": dsn.String(), "jdbc": jdbc})
+	}
+	w := env.Stdout
+	fmt.Fprintf(w, "psql:       %s\n", cleanLine(psql))
+	fmt.Fprintf(w, "URL:        %s\n", cleanLine(dsn.String()))
+	fmt.Fprintf(w, "JDBC:       %s\n", cleanLine(jdbc))
+	fmt.Fprintf(w, "CA:         %s\n", cleanLine(file))
+	fmt.Fprintf(w, "password:   your own token. `doorward connect --exec %s` runs psql with it; `doorward run --agent NAME -- CMD` gives an agent one of its own.\n", cleanLine(k.Target))
+	return nil
+}
+
+func (k *ConnectCmd) psql(ctx context.Context, env *Env, c *client, conn api.Connect, ca string, args []string) error {
+	path, err := exec.LookPath("psql")
+	if err != nil {
+		return exitf(CodeError, "psql is not installed here: %w", err)
+	}
+	vars := append(withoutPostgres(os.Environ()), postgresVars(conn.Host, conn.Port, "token", c.token, ca, conn.Database)...)
+	return child(ctx, env, path, args, vars)
+}
+
+// fileName makes a host safe as part of a file's name.
+func fileName(host string) string {
+	out := []byte(host)
+	for i, b := range out {
+		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '.' || b == '-') {
+			out[i] = '_'
+		}
+	}
+	return string(out)
+}
