@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/doorward/doorward"
+	classify "github.com/doorward/doorward/internal/classify/postgres"
+	"github.com/doorward/doorward/internal/config"
+	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/identity"
+	"github.com/doorward/doorward/internal/mask"
+	"github.com/doorward/doorward/internal/upstream"
+)
+
+// cacheBytes bounds the readings that are remembered, for all targets together.
+const cacheBytes = 64 << 20
+
+// targets is the table of targets in force.
+type targets struct {
+	mu   sync.RWMutex
+	byID map[string]*target
+}
+
+type target struct {
+	gate    *gate.Target
+	conf    config.PostgresTarget
+	dial    *upstream.Postgres
+	catalog *upstream.Catalog
+	slots   chan struct{}
+}
+
+var reader = classify.NewReader(cacheBytes)
+
+// set replaces the table. A target whose configuration did not change stays as
+// it is, with its catalog.
+func (t *targets) set(c *config.Config, rules func() *gate.Rules) error {
+	next := map[string]*target{}
+	for name, conf := range c.Targets {
+		if conf.Postgres == nil {
+			return fmt.Errorf("target %s: no protocol that doorward speaks", name)
+		}
+		old := t.get(name)
+		if old != nil && same(old.conf, *conf.Postgres) {
+			next[name] = old
+			continue
+		}
+		p := *conf.Postgres
+		up, err := upstream.NewPostgres(options(name, p))
+		if err != nil {
+			return err
+		}
+		cat := upstream.NewCatalog(up)
+		d := &postgresDialect{target: name, reader: reader, catalog: cat, functions: slices.Clone(p.Functions), masks: func() *mask.Set { return rules().Masks }}
+		next[name] = &target{
+			gate: &gate.Target{Target: doorward.Target{Name: name, Protocol: "postgres", Database: p.Database}, Dialect: d},
+			conf: p, dial: up, catalog: cat, slots: make(chan struct{}, max(p.MaxConnections, 1)),
+		}
+	}
+	t.mu.Lock()
+	t.byID = next
+	t.mu.Unlock()
+	return nil
+}
+
+func options(name string, p config.PostgresTarget) upstream.PostgresOptions {
+	return upstream.PostgresOptions{
+		Name: name, Address: p.Address, Database: p.Database, User: p.User, TLS: p.TLS, CA: p.CA, ClientCert: p.ClientCert, ClientKey: p.ClientKey,
+		Password: func() (string, error) {
+			if p.Password.IsZero() {
+				return "", nil
+			}
+			return p.Password.Resolve()
+		},
+	}
+}
+
+func same(a, b config.PostgresTarget) bool {
+	af, bf := a.Functions, b.Functions
+	a.Functions, b.Functions = nil, nil
+	return slices.Equal(af, bf) && a.Address == b.Address && a.Database == b.Database && a.User == b.User && a.Password == b.Password && a.TLS == b.TLS && a.CA == b.CA && a.ClientCert == b.ClientCert && a.ClientKey == b.ClientKey && a.MaxConnections == b.MaxConnections
+}
+
+func (t *targets) get(name string) *target {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byID[name]
+}
+
+func (t *targets) find(name string) (*gate.Target, bool) {
+	x := t.get(name)
+	if x == nil {
+		return nil, false
+	}
+	return x.gate, true
+}
+
+func (t *targets) names() []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []string
+	for n := range t.byID {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// dial connects a session to its target, within the target's bound.
+func (t *targets) dial(ctx context.Context, s *gate.Session, set upstream.Settings) (*upstream.Conn, error) {
+	x := t.get(s.Target.Name)
+	if x == nil || x.gate != s.Target {
+		return nil, fmt.Errorf("target %s is not what it was when the session opened", s.Target.Name)
+	}
+	select {
+	case x.slots <- struct{}{}:
+	default:
+		wait := time.NewTimer(5 * time.Second)
+		defer wait.Stop()
+		select {
+		case x.slots <- struct{}{}:
+		case <-wait.C:
+			return nil, fmt.Errorf("target %s: all %d connections are in use", s.Target.Name, cap(x.slots))
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	s.OnKill(func() { <-x.slots })
+	return x.dial.Dial(ctx, s, set)
+}
+
+func (t *targets) close() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, x := range t.byID {
+		x.catalog.Close()
+	}
+}
+
+// providersOf gives the configured identity providers the shape of identity.
+func providersOf(c *config.Config) ([]identity.Provider, error) {
+	var out []identity.Provider
+	for _, p := range c.Identity.Providers {
+		q := identity.Provider{Name: p.Name}
+		switch {
+		case p.OIDC != nil:
+			secret := ""
+			if !p.OIDC.ClientSecret.IsZero() {
+				var err error
+				if secret, err = p.OIDC.ClientSecret.Resolve(); err != nil {
+					return nil, err
+				}
+			}
+			q.OIDC = &identity.OIDC{Issuer: p.OIDC.Issuer, ClientID: p.OIDC.ClientID, ClientSecret: secret, GroupsClaim: p.OIDC.GroupsClaim, NameClaim: p.OIDC.NameClaim, Scopes: p.OIDC.Scopes}
+		case p.Workload != nil:
+			q.Workload = &identity.Workload{Issuer: p.Workload.Issuer, Audience: p.Workload.Audience, Subject: p.Workload.Subject, Groups: p.Workload.Groups}
+		case p.Local != nil:
+			q.Local = &identity.Local{}
+			for _, u := range p.Local.Users {
+				pw, err := u.Password.Resolve()
+				if err != nil {
+					return nil, err
+				}
+				q.Local.Users = append(q.Local.Users, identity.User{Name: u.Name, Password: pw, Groups: u.Groups})
+			}
+		}
+		out = append(out, q)
+	}
+	return out, nil
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/doorward/doorward/e2e/cases"
+	"github.com/doorward/doorward/e2e/harness"
+	"github.com/doorward/doorward/e2e/rawpg"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	failed, err := run(ctx, os.Args[1:])
+	harness.Cleanup()
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "corpus:", err)
+		os.Exit(2)
+	case failed:
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (failed bool, err error) {
+	root, err := harness.Root()
+	if err != nil {
+		return false, err
+	}
+	f := flag.NewFlagSet("corpus", flag.ContinueOnError)
+	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres")
+	via := f.String("via", "gate", "gate: through doorward; direct: straight to the server, to check that each case does what it claims")
+	split := f.String("split", "none", "how the client's bytes are cut: none, random or bytes (one by one)")
+	mode := f.String("mode", "both", "how cases of type sql are sent: simple, extended or both")
+	only := f.String("only", "", "run only the cases with these ids, comma separated")
+	asJSON := f.Bool("json", false, "print one JSON object an outcome")
+	verbose := f.Bool("v", false, "print what passes, too")
+	policies := f.String("policies", filepath.Join(root, "e2e/policies"), "folder with P1.yaml …")
+	fixture := f.String("fixture", filepath.Join(root, "e2e/testdata/corpus/fixtures/postgres.sql"), "SQL of the template database")
+	workers := f.Int("workers", 0, "cases to run beside one another (default: twice the processors)")
+	seed := f.Uint64("seed", 1, "seed of the random split")
+	f.Usage = func() {
+		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres [flags] FILE…")
+		f.PrintDefaults()
+	}
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	opt := cases.Options{Fixture: *fixture, Policies: *policies, Direct: *via == "direct", Split: rawpg.Split(*split), Seed: *seed, Workers: *workers}
+	switch {
+	case f.NArg() == 0:
+		return false, errors.New("no file of cases given")
+	case *protocol != "postgres":
+		return false, fmt.Errorf("protocol %q has no runner: postgres has", *protocol)
+	case *via != "gate" && *via != "direct":
+		return false, fmt.Errorf("--via %q: want gate or direct", *via)
+	case !slices.Contains([]rawpg.Split{rawpg.SplitNone, rawpg.SplitRandom, rawpg.SplitBytes}, opt.Split):
+		return false, fmt.Errorf("--split %q: want none, random or bytes", *split)
+	}
+	switch *mode {
+	case "both":
+		opt.Modes = []cases.Mode{cases.Simple, cases.Extended}
+	case "simple", "extended":
+		opt.Modes = []cases.Mode{cases.Mode(*mode)}
+	default:
+		return false, fmt.Errorf("--mode %q: want simple, extended or both", *mode)
+	}
+	list, err := cases.Load(f.Args()...)
+	if err != nil {
+		return false, err
+	}
+	if *only != "" {
+		ids := strings.Split(*only, ",")
+		list = slices.DeleteFunc(list, func(c *cases.Case) bool { return !slices.Contains(ids, c.ID) })
+	}
+	if len(list) == 0 {
+		return false, errors.New("the files hold no case to run")
+	}
+	out := json.NewEncoder(os.Stdout)
+	opt.Report = func(o cases.Outcome) {
+		switch {
+		case *asJSON:
+			out.Encode(o)
+		case !o.OK:
+			fmt.Printf("FAIL %s %s %-8s %s\n", o.ID, o.Mode, o.Outcome, o.Title)
+			for _, p := range o.Problems {
+				fmt.Println("     ", p)
+			}
+		case *verbose:
+			fmt.Printf("ok   %s %s %-8s %s | %s\n", o.ID, o.Mode, o.Outcome, o.Title, o.By)
+		}
+	}
+	outcomes, err := cases.Run(ctx, list, opt)
+	if err != nil {
+		return false, err
+	}
+	s := cases.Summarise(outcomes)
+	fmt.Fprintln(os.Stderr, s)
+	return s.Failed > 0, nil
+}

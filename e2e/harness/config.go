@@ -1,0 +1,158 @@
+package harness
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// User of the local provider.
+type User struct {
+	Name     string
+	Password string
+	Groups   []string
+}
+
+// Target is a PostgreSQL behind doorward.
+type Target struct {
+	Name      string
+	Address   string
+	Database  string
+	User      string
+	Password  string
+	Functions []string
+	Fields    map[string]any // further fields of the target, as the file spells them
+}
+
+// Config of a doorward process.
+type Config struct {
+	Users   []User
+	Targets []Target
+	Rules   []any // policy.rules
+	Masking []any
+	Wait    time.Duration  // review.wait
+	Fields  map[string]any // further top-level fields, as the file spells them
+	State   string         // folder for state; "": one of its own, removed with the process
+}
+
+// YAML is the configuration file for these listeners and this state folder.
+func (c *Config) YAML(console, postgres, state string) ([]byte, error) {
+	var users []any
+	for _, u := range c.Users {
+		users = append(users, map[string]any{"name": u.Name, "password": map[string]any{"value": u.Password}, "groups": u.Groups})
+	}
+	targets := map[string]any{}
+	for _, t := range c.Targets {
+		pg := map[string]any{"address": t.Address, "database": t.Database, "user": t.User, "password": map[string]any{"value": t.Password}, "tls": "off"}
+		if len(t.Functions) > 0 {
+			pg["functions"] = t.Functions
+		}
+		maps.Copy(pg, t.Fields)
+		targets[t.Name] = map[string]any{"postgres": pg}
+	}
+	doc := map[string]any{
+		"listen":     map[string]any{"console": console, "postgres": postgres},
+		"store":      "sqlite://" + filepath.Join(state, "state.db"),
+		"recordings": "file://" + filepath.Join(state, "tapes"),
+		"ledger":     filepath.Join(state, "ledger"),
+		"identity":   map[string]any{"providers": []any{map[string]any{"name": "local", "local": map[string]any{"users": users}}}},
+		"targets":    targets,
+		"policy":     map[string]any{"rules": c.Rules},
+		"review":     map[string]any{"wait": c.Wait.String()},
+	}
+	if len(c.Masking) > 0 {
+		doc["masking"] = c.Masking
+	}
+	maps.Copy(doc, c.Fields)
+	return yaml.Marshal(doc)
+}
+
+// Policies is what policy files say, without the targets they say it for.
+type Policies struct {
+	Rules     []map[string]any
+	Masking   []map[string]any
+	Functions []string // of the files' first target that lists some
+	Groups    []string // every group that a rule names, as requester
+	Reviewers []string // every group that may review
+}
+
+// LoadPolicies reads and joins policy files: a rule that stands in several
+// is taken once.
+func LoadPolicies(files ...string) (*Policies, error) {
+	out := &Policies{}
+	seen := map[string]bool{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		var doc struct {
+			Policy struct {
+				Rules []map[string]any `yaml:"rules"`
+			} `yaml:"policy"`
+			Masking []map[string]any          `yaml:"masking"`
+			Targets map[string]map[string]any `yaml:"targets"`
+		}
+		if err := yaml.Unmarshal(b, &doc); err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		for _, r := range doc.Policy.Rules {
+			key := fmt.Sprint(r)
+			if !seen[key] {
+				seen[key] = true
+				out.Rules = append(out.Rules, r)
+			}
+			out.Groups = append(out.Groups, words(r["who"], "groups")...)
+			out.Reviewers = append(out.Reviewers, words(r["reviewers"], "groups")...)
+		}
+		for _, m := range doc.Masking {
+			key := "mask " + fmt.Sprint(m)
+			if !seen[key] {
+				seen[key] = true
+				out.Masking = append(out.Masking, m)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(doc.Targets)) {
+			if fs := words(doc.Targets[name]["postgres"], "functions"); len(fs) > 0 {
+				out.Functions = append(out.Functions, fs...)
+			}
+		}
+	}
+	for _, l := range []*[]string{&out.Functions, &out.Groups, &out.Reviewers} {
+		slices.Sort(*l)
+		*l = slices.Compact(*l)
+	}
+	return out, nil
+}
+
+func words(v any, key string) []string {
+	m, _ := v.(map[string]any)
+	l, _ := m[key].([]any)
+	var out []string
+	for _, x := range l {
+		out = append(out, fmt.Sprint(x))
+	}
+	return out
+}
+
+// For gives the rules and masking entries, said for these targets, with
+// names that no other set has.
+func (p *Policies) For(set string, targets []string) (rules, masking []any) {
+	for _, r := range p.Rules {
+		c := maps.Clone(r)
+		c["name"] = fmt.Sprintf("%s-%v", set, r["name"])
+		c["targets"] = targets
+		rules = append(rules, c)
+	}
+	for _, m := range p.Masking {
+		c := maps.Clone(m)
+		c["targets"] = targets
+		masking = append(masking, c)
+	}
+	return rules, masking
+}
