@@ -56,7 +56,7 @@ func (h *house) api() (http.Handler, error) {
 		Ready:   h.ready,
 		Metrics: h.metrics(), Console: web.Assets(), Hosts: h.hosts(), URL: h.cfg.Review.URL,
 		Admins:  []string{"doorward-admins"},
-		Closing: h.closing, Version: version(), Log: h.log,
+		Closing: h.closing, Version: buildVersion(), Log: h.log,
 		PlainLoopback: h.cfg.Listen.PlaintextOnLoopback,
 	})
 }
@@ -159,8 +159,14 @@ func (h *house) metrics() http.Handler {
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 }
 
-// version names the build.
-func version() string {
+// version is set by the linker in releases.
+var version string
+
+// buildVersion names the build.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
 		return b.Main.Version
 	}

@@ -132,7 +132,7 @@ func (h *house) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return h.record(ctx, doorward.Event{Kind: doorward.EventServerStart, Time: time.Now(), Policy: h.cfg.CompiledPolicy().Version(), Fields: map[string]string{"version": version()}})
+	return h.record(ctx, doorward.Event{Kind: doorward.EventServerStart, Time: time.Now(), Policy: h.cfg.CompiledPolicy().Version(), Fields: map[string]string{"version": buildVersion()}})
 }
 
 func (h *house) record(ctx context.Context, ev doorward.Event) error {

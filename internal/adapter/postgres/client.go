@@ -52,7 +52,9 @@ type client struct {
 	msgs  []msg
 	buf   []byte // frames to be released
 
-	plan planCache
+	plan       planCache
+	lastDesc   []byte // the last RowDescription, and what it says
+	lastFields []wire.Field
 }
 
 // prepared is a statement that the target knows by name.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/doorward/doorward"
@@ -52,10 +53,14 @@ func (r *relay) settleGuard() error {
 		keep, undo = upstream.ReleaseGuard, upstream.UndoGuard
 	}
 	switch {
-	case failed && inside:
-		// The client's transaction has failed by its own statement.
 	case failed:
-		if _, err := c.control(undo); err != nil {
+		// Inside a transaction of the client, that has failed by its own statement.
+		if !inside {
+			if _, err := c.control(undo); err != nil {
+				return err
+			}
+		}
+		if err := r.settle("rolled back"); err != nil {
 			return err
 		}
 	case over:
@@ -68,7 +73,7 @@ func (r *relay) settleGuard() error {
 			}
 		}
 		d := &doorward.Denial{Decision: "deny", Reason: fmt.Sprintf("it would change %d rows, and the approval is for at most %d: rolled back", r.rows, bound), Hint: "Narrow the statement, or ask for a larger bound.", Code: "54000"}
-		if err := c.s.Note(d.Reason); err != nil {
+		if err := errors.Join(c.s.Note(d.Reason), r.settle("rolled back: over the approved rows")); err != nil {
 			return err
 		}
 		c.buf = wire.AppendNotice(c.buf[:0], 'E', denialNotice("ERROR", d))
@@ -81,10 +86,16 @@ func (r *relay) settleGuard() error {
 		}
 		if code != "" {
 			// A deferred constraint failed at the commit.
+			if err := r.settle(code); err != nil {
+				return err
+			}
 			d := &doorward.Denial{Decision: "error", Reason: "the target refused to commit", Code: code}
 			c.buf = wire.AppendNotice(c.buf[:0], 'E', denialNotice("ERROR", d))
 			c.buf = wire.AppendReady(c.buf, c.tx)
 			return nil
+		}
+		if err := r.settle(""); err != nil {
+			return err
 		}
 	}
 	c.endReady()

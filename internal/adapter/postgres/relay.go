@@ -33,6 +33,7 @@ type relay struct {
 	plan   *rowPlan
 	copy   *copyOut
 	limit  time.Time
+	waits  []ended // outcomes that a guard holds back
 }
 
 // execute sends a permit and follows its answer to the end.
@@ -208,9 +209,46 @@ func (r *relay) flush() error {
 	if len(c.buf) >= flushAt {
 		_ = c.conn.SetWriteDeadline(time.Now().Add(writeWait))
 	}
+	large := len(c.buf) >= flushAt
 	err := r.r.Release(c.buf)
+	if large {
+		_ = c.conn.SetWriteDeadline(time.Time{})
+	}
 	c.buf = c.buf[:0]
 	return err
+}
+
+// outcome writes down how an act ended. Under a guard it is not known before
+// the guard is settled.
+func (r *relay) outcome(act int, rows int64, code string) error {
+	if r.held {
+		r.waits = append(r.waits, ended{act, rows, code})
+		return nil
+	}
+	r.r.Turn(act)
+	return r.r.Next(rows, code)
+}
+
+// settle writes down the outcomes that waited for the guard. undone is why
+// nothing of them stays, or "".
+func (r *relay) settle(undone string) error {
+	for _, e := range r.waits {
+		if undone != "" && e.code == "" {
+			e.rows, e.code = 0, undone
+		}
+		if err := r.outcome(e.act, e.rows, e.code); err != nil {
+			return err
+		}
+	}
+	r.waits = nil
+	return nil
+}
+
+// ended is the end of an act as the target told it.
+type ended struct {
+	act  int
+	rows int64
+	code string
 }
 
 // frame takes one message of the target in the state that the session is in.
@@ -279,8 +317,7 @@ func (r *relay) acknowledge(f []byte, o *op) error {
 			return errors.New("too many portals")
 		}
 		if o.last {
-			r.r.Turn(o.act)
-			if err := r.r.Next(0, ""); err != nil {
+			if err := r.outcome(o.act, 0, ""); err != nil {
 				return err
 			}
 		}
@@ -306,11 +343,11 @@ func (r *relay) description(f []byte, o *op) error {
 		if f[0] != 'T' {
 			return r.unexpected(f)
 		}
-		fields, err := wire.ParseRowDescription(wire.Body(f))
+		fields, err := c.fields(wire.Body(f))
 		if err != nil {
 			return err
 		}
-		if r.plan, err = c.rowPlan(r.r, o.statement(), fields, wire.Body(f)); err != nil {
+		if r.plan, err = c.rowPlan(r.r, o.statement(), fields); err != nil {
 			return err
 		}
 		c.buf = append(c.buf, f...)
@@ -329,7 +366,7 @@ func (r *relay) description(f []byte, o *op) error {
 	var fields []wire.Field
 	if f[0] == 'T' {
 		var err error
-		if fields, err = wire.ParseRowDescription(wire.Body(f)); err != nil {
+		if fields, err = c.fields(wire.Body(f)); err != nil {
 			return err
 		}
 	}
@@ -372,7 +409,7 @@ func (r *relay) row(f []byte, o *op) error {
 			return errors.New("rows came that nobody described")
 		}
 		var err error
-		if r.plan, err = c.rowPlan(r.r, o.statement(), p.fields, nil); err != nil {
+		if r.plan, err = c.rowPlan(r.r, o.statement(), p.fields); err != nil {
 			return err
 		}
 	}
@@ -427,8 +464,7 @@ func (r *relay) complete(f []byte, o *op) error {
 		o.at++
 		return nil // its act ends with ReadyForQuery
 	}
-	r.r.Turn(o.act)
-	if err := r.r.Next(rows, ""); err != nil {
+	if err := r.outcome(o.act, rows, ""); err != nil {
 		return err
 	}
 	r.ops = r.ops[1:]
@@ -513,8 +549,7 @@ func (r *relay) error(f []byte, o *op) error {
 func (r *relay) fail(o *op, code string) error {
 	r.plan, r.copy = nil, nil
 	if o.act >= 0 {
-		r.r.Turn(o.act)
-		if err := r.r.Next(0, code); err != nil {
+		if err := r.outcome(o.act, 0, code); err != nil {
 			return err
 		}
 	}
@@ -551,8 +586,7 @@ func (r *relay) ready(f []byte, o *op) error {
 		c.endOfTransaction()
 	}
 	if o.kind == 'Q' {
-		r.r.Turn(0)
-		if err := r.r.Next(r.rows, ""); err != nil {
+		if err := r.outcome(0, r.rows, ""); err != nil {
 			return err
 		}
 	}

@@ -32,10 +32,28 @@ type planCache struct {
 	plan   *rowPlan
 }
 
+// maxRemembered bounds the description that is kept to recognise the next one.
+const maxRemembered = 8 << 10
+
+// fields parses a RowDescription, unless it is the one that came last.
+func (c *client) fields(body []byte) ([]wire.Field, error) {
+	if c.lastDesc != nil && bytes.Equal(c.lastDesc, body) {
+		return c.lastFields, nil
+	}
+	f, err := wire.ParseRowDescription(body)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) <= maxRemembered {
+		c.lastDesc, c.lastFields = append(c.lastDesc[:0], body...), f
+	}
+	return f, nil
+}
+
 // rowPlan compiles what is masked in rows with these fields. Two things name
 // the masked columns, and either is enough: the classifier's reading of the
 // statement, and the origin that the target itself gives each column.
-func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Field, _ []byte) (*rowPlan, error) {
+func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Field) (*rowPlan, error) {
 	known := st != nil && st.Known
 	if known && len(st.Columns) != len(fields) {
 		return nil, fmt.Errorf("the target describes %d columns where %d were understood", len(fields), len(st.Columns))

@@ -24,6 +24,7 @@ import (
 
 const (
 	signInTimeout = 30 * time.Second
+	killGrace     = 2 * time.Second
 	maxPassword   = 16 << 10
 	maxClient     = 64 << 20 // one client message
 	maxServer     = 64 << 20 // one server message
@@ -277,7 +278,12 @@ func (c *client) signIn(ctx context.Context, st *wire.Startup, secure bool) erro
 		Credential:  doorward.Credential{Protocol: "postgres", Secret: pw, User: params["user"], Remote: c.conn.RemoteAddr().String(), Secure: secure || loopback},
 		Target:      params["database"],
 		Application: clean(params["application_name"]),
-		Kill:        func() { _ = c.conn.SetDeadline(time.Now()); _ = c.conn.Close() },
+		// The deadline wakes whatever the session waits for, so that it can say
+		// why it ends; the connection is closed a moment later in any case.
+		Kill: func() {
+			_ = c.conn.SetDeadline(time.Now())
+			time.AfterFunc(killGrace, func() { _ = c.conn.Close() })
+		},
 	}
 	c.s, err = c.gate.Open(ctx, hello, c.conn)
 	if err != nil {
