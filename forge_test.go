@@ -14,20 +14,20 @@ import (
 func TestForgeriesDoNotCompile(t *testing.T) {
 	const head = "package forged\n\nimport (\n\t\"github.com/doorward/doorward/internal/gate\"\n\t\"github.com/doorward/doorward/internal/upstream\"\n)\n\nvar _ gate.Permit\nvar _ upstream.Conn\n\n"
 	cases := []struct{ name, body, reason string }{
-		{"a permit with bytes of one's own", "var p = gate.Permit{frames: []byte(\"Q\")}", "unknown field frames"},
+		{"a permit with bytes of one's own", "var p = gate.Permit{frames: []byte(\"Q\")}", "unexported field frames"},
 		{"a permit sealed by hand", "func f(p *gate.Permit) { p.sealed = true }", "p.sealed undefined"},
 		{"a permit unspent by hand", "func f(p *gate.Permit) { p.spent.Store(false) }", "p.spent undefined"},
 		{"the bytes of a permit changed", "func f(p *gate.Permit) { p.frames[0] = 0 }", "p.frames undefined"},
-		{"a connection with a socket of one's own", "var c = upstream.Conn{raw: nil}", "unknown field raw"},
+		{"a connection with a socket of one's own", "var c = upstream.Conn{raw: nil}", "unexported field raw"},
 		{"bytes sent without a permit", "func f(c *upstream.Conn) { c.Send([]byte(\"DROP\")) }", "cannot use"},
 		{"a write past Send", "func f(c *upstream.Conn) { c.Write([]byte(\"DROP\")) }", "c.Write undefined"},
 		{"the inner write", "func f(c *upstream.Conn) { c.write([]byte(\"DROP\")) }", "c.write undefined"},
 		{"the socket itself", "func f(c *upstream.Conn) { c.raw.Write(nil) }", "c.raw undefined"},
 		{"a stream without a permit", "func f(c *upstream.Conn) { c.SendBody([]byte(\"x\")) }", "not enough arguments"},
 		{"a control statement of one's own", "func f(c *upstream.Conn) { c.Control(\"DROP TABLE t\") }", "cannot use"},
-		{"a session made by hand", "var s = gate.Session{gate: nil}", "unknown field gate"},
+		{"a session made by hand", "var s = gate.Session{gate: nil}", "unexported field gate"},
 		{"a verdict of one's own", "func f(s *gate.Session) { s.verdicts = nil }", "s.verdicts undefined"},
-		{"a reply without a permit", "var r = gate.Reply{p: nil}", "unknown field p"},
+		{"a reply without a permit", "var r = gate.Reply{p: nil}", "unexported field p"},
 		{"the port called past the gate", "func f(s *gate.Session) { s.gate = nil }", "s.gate undefined"},
 	}
 	root, err := os.Getwd()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/doorward/doorward"
-	"github.com/doorward/doorward/internal/mask"
 )
 
 // Reply carries what the target answers to one permit back to the client:
@@ -27,7 +26,7 @@ func (p *Permit) Reply() *Reply {
 }
 
 // Plan compiles what is masked in rows of these columns.
-func (r *Reply) Plan(cols []mask.PlanColumn) *mask.Plan {
+func (r *Reply) Plan(cols []MaskColumn) *MaskPlan {
 	s := r.p.session
 	return s.gate.rules.Load().Masks.Plan(s.Target.Name, cols)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
-	"github.com/doorward/doorward/internal/mask"
 	wire "github.com/doorward/doorward/internal/wire/postgres"
 )
 
@@ -16,13 +15,13 @@ const firstUserOID = 16384
 
 // rowPlan is a mask plan as the row path needs it.
 type rowPlan struct {
-	*mask.Plan
+	*gate.MaskPlan
 	cols int
 	pass bool // nothing is masked: rows go through as they are
 }
 
 // Passes reports whether a column's bytes may pass unseen.
-func (p *rowPlan) Passes(col int) bool { return p.Column(col) == mask.Pass }
+func (p *rowPlan) Passes(col int) bool { return gate.Passes(p.MaskPlan, col) }
 
 // planCache remembers the last plan: the same statement is often run again.
 type planCache struct {
@@ -87,11 +86,11 @@ func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Fi
 	if pc.plan != nil && pc.rules == rules && slices.Equal(pc.masked, masked) && slices.EqualFunc(pc.fields, fields, func(a, b wire.Field) bool { return a.OID == b.OID && a.Format == b.Format && a.Name == b.Name }) {
 		return pc.plan, nil
 	}
-	cols := make([]mask.PlanColumn, len(fields))
+	cols := make([]gate.MaskColumn, len(fields))
 	for i, f := range fields {
-		cols[i] = mask.PlanColumn{Masked: masked[i], OID: f.OID, Binary: f.Format == 1, Scan: true, Name: f.Name}
+		cols[i] = gate.MaskColumn{Masked: masked[i], OID: f.OID, Binary: f.Format == 1, Scan: true, Name: f.Name}
 	}
-	p := &rowPlan{Plan: r.Plan(cols), cols: len(fields)}
+	p := &rowPlan{MaskPlan: r.Plan(cols), cols: len(fields)}
 	p.pass = !p.Touches()
 	*pc = planCache{rules: rules, fields: slices.Clone(fields), masked: slices.Clone(masked), plan: p}
 	return p, nil
@@ -99,7 +98,7 @@ func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Fi
 
 // copyOut is a COPY TO STDOUT that is being answered.
 type copyOut struct {
-	masker *mask.CopyMasker // nil: nothing is masked
+	masker *gate.CopyMasker // nil: nothing is masked
 	mem    []byte
 }
 
@@ -134,9 +133,9 @@ func (r *relay) startCopy(f []byte, o *op) error {
 	if n != len(st.Columns) {
 		return fmt.Errorf("the target copies %d columns where %d were understood", n, len(st.Columns))
 	}
-	cols := make([]mask.PlanColumn, n)
+	cols := make([]gate.MaskColumn, n)
 	for i, col := range st.Columns {
-		cols[i] = mask.PlanColumn{Masked: col.Masked, Binary: binary, Scan: true, Name: col.Name}
+		cols[i] = gate.MaskColumn{Masked: col.Masked, Binary: binary, Scan: true, Name: col.Name}
 		if !binary {
 			cols[i].OID = 25 // COPY's text and csv are text whatever the type
 		}
@@ -267,7 +266,7 @@ func (r *relay) notification(f []byte) error {
 		return err
 	}
 	if payload != "" {
-		if r.c.s.Rules().Masks.Columns(r.c.s.Target.Name) {
+		if r.c.s.MasksColumns() {
 			payload = "withheld by doorward"
 		} else {
 			payload = r.c.s.Text(payload)
@@ -282,7 +281,7 @@ func (r *relay) notification(f []byte) error {
 // statement's own text keep theirs.
 func (c *client) censor(n wire.Notice) wire.Notice {
 	out := wire.Notice{Severity: n.Severity, Code: n.Code}
-	if c.s.Rules().Masks.Columns(c.s.Target.Name) && !speaksOfTextOnly(n.Code) {
+	if c.s.MasksColumns() && !speaksOfTextOnly(n.Code) {
 		out.Message = "the target reported " + n.Code + "; its text is withheld because columns are masked here"
 		return out
 	}

@@ -1,0 +1,23 @@
+package gate
+
+import "github.com/doorward/doorward/internal/mask"
+
+// What an adapter needs of masking, under the gate's name: adapters see the
+// gate, and the gate sees mask.
+type (
+	// MaskColumn describes one output column to Reply.Plan.
+	MaskColumn = mask.PlanColumn
+	// MaskPlan masks the fields of rows.
+	MaskPlan = mask.Plan
+	// CopyMasker masks a COPY stream.
+	CopyMasker = mask.CopyMasker
+)
+
+// Passes reports whether the plan lets the bytes of a column pass unseen.
+func Passes(p *MaskPlan, col int) bool { return p.Column(col) == mask.Pass }
+
+// MasksColumns reports whether any column of the session's target is masked, so
+// that free text of the target is not to be trusted.
+func (s *Session) MasksColumns() bool {
+	return s.gate.rules.Load().Masks.Columns(s.Target.Name)
+}
