@@ -319,12 +319,12 @@ type FrameKind uint8
 
 // The kinds of tape frames.
 const (
-	FrameRequest  FrameKind = iota + 1 // Data: JSON of RequestRecord
-	FrameReply                         // Data: wire bytes as released to the client (masked)
-	FrameNote                          // Data: text for people, from doorward itself
-	FrameOutcome                       // Data: JSON of OutcomeRecord
-	FrameCut                           // Data: JSON of CutRecord: bytes left out by the size bound
-	FrameInput                         // Data: what the client sent outside of requests: COPY data, keystrokes
+	FrameRequest FrameKind = iota + 1 // Data: JSON of RequestRecord
+	FrameReply                        // Data: wire bytes as released to the client (masked)
+	FrameNote                         // Data: text for people, from doorward itself
+	FrameOutcome                      // Data: JSON of OutcomeRecord
+	FrameCut                          // Data: JSON of CutRecord: bytes left out by the size bound
+	FrameInput                        // Data: what the client sent outside of requests: COPY data, keystrokes
 )
 
 // RequestRecord is what a tape keeps of one request.

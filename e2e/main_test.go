@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ type place struct {
 	t    *testing.T
 	pg   *pgtest.Server
 	gate *harness.Gate
+
+	approved *sync.Map // counters that somebody said yes to
 }
 
 const schema = `
@@ -55,7 +58,7 @@ var rules = []any{
 	map[string]any{"name": "inserts", "targets": []string{"*"}, "when": "effect.complete && effect.writes && effect.verbs.all(v, v in ['create', 'read', 'session'])", "then": "allow"},
 	map[string]any{"name": "bounded-writes-need-a-yes", "targets": []string{"*"}, "when": "effect.complete && effect.writes && !effect.unbounded && ('update' in effect.verbs || 'delete' in effect.verbs)", "then": "review", "reviewers": map[string]any{"groups": []string{"dba"}, "count": 1}},
 	map[string]any{"name": "no-schema-changes", "targets": []string{"*"}, "when": "'define' in effect.verbs", "then": "deny", "reason": "the schema is changed by migrations only", "hint": "Write a migration and open a pull request."},
-	map[string]any{"name": "no-unbounded-writes", "targets": []string{"*"}, "when": "effect.unbounded", "then": "deny", "hint": "Add a WHERE clause that names the rows by key."},
+	map[string]any{"name": "no-unbounded-writes", "targets": []string{"*"}, "when": "effect.unbounded && ('update' in effect.verbs || 'delete' in effect.verbs)", "then": "deny", "hint": "Add a WHERE clause that names the rows by key."},
 }
 
 var masking = []any{map[string]any{"targets": []string{"*"}, "columns": []string{"customers.email", "customers.ssn"}, "operator": "redact"}}
@@ -109,7 +112,7 @@ func open(t *testing.T, pg pgtest.Options, change func(*harness.Config)) *place 
 			t.Errorf("doorward did not stop cleanly: %v", err)
 		}
 	})
-	return &place{t, s, g}
+	return &place{t, s, g, &sync.Map{}}
 }
 
 // as signs a person in.

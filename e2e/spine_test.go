@@ -84,7 +84,7 @@ func TestSpine(t *testing.T) {
 		t.Errorf("the approval was used twice (%v)", err)
 	}
 	c.Terminate()
-	p.replayed(dora, update)
+	p.replayed(ada, update)
 	p.audited()
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/config"
 	"github.com/doorward/doorward/internal/upstream"
 )
@@ -55,7 +54,7 @@ func targetPlan(ctx context.Context, path, name string) (string, error) {
 		return "", err
 	}
 	t := c.Targets[name].Postgres
-	writes := couldAnyoneWrite(c, name)
+	writes := c.CompiledPolicy().CouldAnyoneWrite(name)
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- Least-privilege role for target %s, made by `doorward target plan %s`.\n", name, name)
 	fmt.Fprintf(&b, "-- Read it before you run it. The role gets what the policy (version %s) can need.\n", c.CompiledPolicy().Version())
@@ -101,23 +100,3 @@ func targetPlan(ctx context.Context, path, name string) (string, error) {
 }
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// couldAnyoneWrite asks the policy for everyone that its rules name.
-func couldAnyoneWrite(c *config.Config, target string) bool {
-	for _, r := range c.Policy.Rules {
-		id := doorward.Identity{Name: "anyone", Groups: r.Who.Groups}
-		if len(r.Who.Users) > 0 {
-			id.Name = r.Who.Users[0]
-		}
-		if len(r.Who.Agents) > 0 {
-			id.Agent = r.Who.Agents[0]
-		}
-		for _, workload := range []bool{false, true} {
-			id.Workload = workload
-			if c.CompiledPolicy().CouldWrite(&id, target) {
-				return true
-			}
-		}
-	}
-	return false
-}

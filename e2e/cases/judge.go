@@ -35,10 +35,12 @@ func matches(got, want string) bool {
 var sqlstate = regexp.MustCompile(`^[0-9A-Z]{5}$`)
 var letters = regexp.MustCompile(`^[A-Za-z]+$`)
 
+func isState(text string) bool { return sqlstate.MatchString(text) && !letters.MatchString(text) }
+
 // shows reports whether the client saw the text outside of errors, or, for a
 // SQLSTATE, an error with it.
 func (s *seen) shows(text string) bool {
-	if sqlstate.MatchString(text) && !letters.MatchString(text) {
+	if isState(text) {
 		return slices.ContainsFunc(s.Errors, func(e rawpg.Error) bool { return e['C'] == text })
 	}
 	return bytes.Contains(s.Other, []byte(text)) || bytes.Contains(s.Data, []byte(text))
@@ -55,11 +57,11 @@ func (s *seen) showsAll(texts []string) bool {
 
 func (s *seen) stopped() bool { return len(s.Errors) > 0 || s.closed }
 
-// leaks lists the strings that stand in any byte that the client got.
+// leaks lists the strings that stand in any byte that the agent got.
 func (s *seen) leaks(c *Check) []string {
 	var out []string
 	for _, l := range c.Leak {
-		if bytes.Contains(s.Bytes, []byte(l)) {
+		if bytes.Contains(s.own, []byte(l)) {
 			out = append(out, l)
 		}
 	}
@@ -104,7 +106,9 @@ func judge(c *Case, s *seen, f facts, accept []string) (outcome string, problems
 		if moved {
 			bad("had its effect: the probe went from %q to %q", f.before, f.after)
 		}
-		if c.Kind == "attack" && c.Check.Probe == nil && len(c.Check.Leak) == 0 && !may("allow") && s.showsAll(c.Check.Evidence) {
+		// Text that shows the ungated effect may also come from a harmless step
+		// after the error; an error that another session got may not.
+		if c.Kind == "attack" && !may("allow") && s.showsAll(c.Check.Evidence) && isState(c.Check.Evidence[0]) {
 			bad("shows the effect: %q", c.Check.Evidence)
 		}
 		if !may(outcome) {

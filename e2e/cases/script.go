@@ -30,7 +30,8 @@ type seen struct {
 	hung   []string
 	took   time.Duration
 	bytes  int64
-	readyZ int // ReadyForQuery messages on the main connection
+	own    []byte // what came to the agent: not to connections named other or victim
+	readyZ int    // ReadyForQuery messages on the main connection
 }
 
 func (s *script) close() {
@@ -83,6 +84,9 @@ func (s *script) run(ctx context.Context, steps []Step, settle time.Duration) (*
 	for _, name := range slices.Sorted(maps.Keys(s.conns)) {
 		c := s.conns[name]
 		messages, raw = append(messages, c.Messages...), append(raw, c.Raw...)
+		if name != "other" && name != "victim" {
+			out.own = append(out.own, c.Result().Bytes...)
+		}
 		out.closed = out.closed || c.Closed
 		out.bytes += c.Received
 		if bytes.Contains(c.Raw, []byte("SFATAL\x00")) || bytes.Contains(c.Raw, []byte("SERROR\x00")) {

@@ -52,14 +52,15 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres [flags] FILE…")
 		f.PrintDefaults()
 	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+	files, err := harness.Flags(f, args)
+	if errors.Is(err, flag.ErrHelp) {
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
 	opt := cases.Options{Fixture: *fixture, Policies: *policies, Direct: *via == "direct", Split: rawpg.Split(*split), Seed: *seed, Workers: *workers}
 	switch {
-	case f.NArg() == 0:
+	case len(files) == 0:
 		return false, errors.New("no file of cases given")
 	case *protocol != "postgres":
 		return false, fmt.Errorf("protocol %q has no runner: postgres has", *protocol)
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	default:
 		return false, fmt.Errorf("--mode %q: want simple, extended or both", *mode)
 	}
-	list, err := cases.Load(f.Args()...)
+	list, err := cases.Load(files...)
 	if err != nil {
 		return false, err
 	}

@@ -43,7 +43,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	verbose := f.Bool("v", false, "print what passes, too")
 	schema := f.String("schema", filepath.Join(root, "e2e/testdata/masking/leak_schema.sql"), "SQL of the sample schema")
 	policy := f.String("policy", filepath.Join(root, "e2e/policies/P2.yaml"), "policy in force beside the masking")
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+	files, err := harness.Flags(f, args)
+	if errors.Is(err, flag.ErrHelp) {
 		return false, nil
 	} else if err != nil {
 		return false, err
@@ -52,8 +53,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 		return false, fmt.Errorf("--via %q: want gate or direct", *via)
 	}
 	file := filepath.Join(root, "e2e/testdata/masking/leak_cases.jsonl")
-	if f.NArg() > 0 {
-		file = f.Arg(0)
+	if len(files) > 0 {
+		file = files[0]
 	}
 	list, err := leakcheck.Load(file, *blind)
 	if err != nil {

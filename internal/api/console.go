@@ -14,14 +14,14 @@ import (
 // index.html, where the console's own router reads it.
 func consoleHandler(files fs.FS) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			writeProblem(w, problem(http.StatusMethodNotAllowed, "only GET is possible here", "The API is under /api/v1."))
-			return
-		}
 		name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
 		if strings.HasPrefix(name, "api/") || name == "api" {
 			writeProblem(w, problem(http.StatusNotFound, "there is no such call", "GET /api/v1/openapi.json lists them all."))
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeProblem(w, problem(http.StatusMethodNotAllowed, "only GET is possible here", "The API is under /api/v1."))
 			return
 		}
 		if name == "" || !serveFile(w, r, files, name) {

@@ -10,6 +10,13 @@ type offline struct {
 	Mask   MaskCmd   `cmd:"" help:"Try the masking."`
 }
 
+// examples are for commands whose own help has none.
+var examples = map[string]string{
+	"audit verify":     "doorward audit verify --store sqlite:///var/lib/doorward/state.db --tapes /var/lib/doorward/tapes",
+	"audit checkpoint": "doorward audit checkpoint --store sqlite:///var/lib/doorward/state.db > kept-elsewhere.txt",
+	"audit export":     "doorward audit export --store sqlite:///var/lib/doorward/state.db | jq -c 'select(.event.decision == \"deny\")'",
+}
+
 // SessionsCmd groups what there is to say about sessions.
 type SessionsCmd struct {
 	Ls     SessionsLsCmd     `cmd:"" help:"List sessions."`

@@ -62,3 +62,32 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadEvents: whatever a server sends, events are bounded and the reader ends.
+func FuzzReadEvents(f *testing.F) {
+	f.Add("event: review\ndata: {\"id\":1}\n\n: still here\n\nevent:x\ndata:a\ndata: b\n\ndata:\n\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		total := 0
+		_, err := readEvents(strings.NewReader(s), func() {}, func(kind string, data []byte) (bool, error) {
+			if strings.ContainsAny(kind, "\n") {
+				t.Fatalf("kind %q", kind)
+			}
+			total += len(data)
+			return false, nil
+		})
+		if err == nil && total > len(s) {
+			t.Fatalf("%d bytes of events from %d", total, len(s))
+		}
+	})
+}
+
+func TestReadEvents(t *testing.T) {
+	var got []string
+	_, err := readEvents(strings.NewReader("event: a\ndata: 1\n\n: beat\n\nevent: b\ndata: 2\ndata: 3\n\nevent: cut\ndata: 4"), func() {}, func(kind string, data []byte) (bool, error) {
+		got = append(got, kind+"="+string(data))
+		return false, nil
+	})
+	if diff := cmp.Diff([]string{"a=1", "b=2\n3"}, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -100,5 +101,19 @@ func TestWithoutPostgres(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("%v", got)
 		}
+	}
+}
+
+func TestQuoting(t *testing.T) {
+	nasty := "a'b $(id) `id` \\"
+	if got := libpqQuote(nasty); got != `'a\'b $(id) `+"`id`"+` \\'` {
+		t.Errorf("libpq: %s", got)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	out, err := exec.Command("sh", "-c", "printf %s "+shellQuote(nasty)).Output()
+	if err != nil || string(out) != nasty {
+		t.Errorf("shell: %q %v", out, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -22,7 +23,10 @@ func (c *client) follow(ctx context.Context, back func() (stop bool, err error),
 	pause := time.Second
 	for {
 		stop, err := c.followOnce(ctx, back, see, func() { pause = time.Second })
-		if stop || ctx.Err() != nil {
+		if ctx.Err() != nil { // Ctrl-C: what was asked for is done
+			return nil
+		}
+		if stop {
 			return err
 		}
 		var exit *Exit
@@ -52,27 +56,35 @@ func (c *client) followOnce(ctx context.Context, back func() (bool, error), see 
 	}
 	quiet := time.AfterFunc(watchQuiet, cancel)
 	defer quiet.Stop()
-	lines := bufio.NewScanner(resp.Body)
+	return readEvents(resp.Body, func() { quiet.Reset(watchQuiet) }, see)
+}
+
+// readEvents reads server-sent events. alive is called with every line.
+func readEvents(r io.Reader, alive func(), see func(kind string, data []byte) (bool, error)) (stop bool, err error) {
+	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxEvent)
-	kind, data := "", ""
+	kind, data := "", []byte(nil)
 	for lines.Scan() {
-		quiet.Reset(watchQuiet)
+		alive()
 		line := lines.Text()
 		switch {
 		case line == "":
-			if data != "" {
-				if stop, err := see(kind, []byte(data)); stop || err != nil {
+			if data != nil {
+				if stop, err := see(kind, data); stop || err != nil {
 					return stop, err
 				}
 			}
-			kind, data = "", ""
+			kind, data = "", nil
 		case strings.HasPrefix(line, "event:"):
 			kind = strings.TrimSpace(line[len("event:"):])
 		case strings.HasPrefix(line, "data:"):
-			if len(data)+len(line) > maxEvent {
+			if data != nil {
+				data = append(data, '\n')
+			}
+			data = append(data, strings.TrimPrefix(line[len("data:"):], " ")...)
+			if len(data) > maxEvent {
 				return false, fmt.Errorf("an event of the gate is longer than %d bytes", maxEvent)
 			}
-			data += strings.TrimPrefix(line[len("data:"):], " ")
 		}
 	}
 	return false, lines.Err()

@@ -45,16 +45,7 @@ func Main(env *Env, args []string) (code int) {
 			code = s.code
 		}
 	}()
-	var root commands
-	parser, err := kong.New(&root,
-		kong.Name("doorward"),
-		kong.Description("doorward stands between AI coding agents and production: it decides, asks people, masks and records.\n\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 denied, 4 waits for people, 5 not signed in."),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(c int) { panic(stopped{c}) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.UsageOnError(),
-		kong.Bind(env),
-	)
+	parser, err := newParser(env)
 	if err != nil {
 		fmt.Fprintln(env.Stderr, "doorward:", err)
 		return CodeError
@@ -67,6 +58,32 @@ func Main(env *Env, args []string) (code int) {
 		return misused(env.Stderr, err)
 	}
 	return finish(env.Stderr, ctx.Run())
+}
+
+func newParser(env *Env) (*kong.Kong, error) {
+	parser, err := kong.New(&commands{},
+		kong.Name("doorward"),
+		kong.Description("doorward stands between AI coding agents and production: it decides, asks people, masks and records.\n\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 denied, 4 waits for people, 5 not signed in."),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Exit(func(c int) { panic(stopped{c}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.UsageOnError(),
+		kong.Bind(env),
+	)
+	if err != nil {
+		return nil, err
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		if e := examples[commandName(leaf.Path())]; e != "" && leaf.Detail == "" {
+			leaf.Detail = "Example:\n  " + e
+		}
+	}
+	return parser, nil
+}
+
+// commandName is a command's path without its arguments.
+func commandName(path string) string {
+	return strings.TrimPrefix(strings.Split(path, " <")[0], "doorward ")
 }
 
 // misused says what is wrong with the command line, and where its help is.

@@ -35,7 +35,7 @@ type RunCmd struct {
 
 // Help is shown by --help.
 func (*RunCmd) Help() string {
-	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, with one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
+	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
 }
 
 // Run mints, runs and revokes.
@@ -79,9 +79,9 @@ func (k *RunCmd) Run(env *Env) error {
 	if err := os.WriteFile(ca, []byte(run.Postgres.CAPEM), 0o600); err != nil {
 		return fmt.Errorf("writing the CA certificate: %w", err)
 	}
-	database := ""
-	if len(run.Targets) == 1 {
-		database = run.Targets[0]
+	database, err := onlyTarget(early, c, run.Targets)
+	if err != nil {
+		return err
 	}
 	vars := slices.Concat(withoutPostgres(os.Environ()),
 		postgresVars(run.Postgres.Host, run.Postgres.Port, "agent", run.Token, ca, database), []string{"DOORWARD_RUN=" + run.Run})
@@ -91,6 +91,24 @@ func (k *RunCmd) Run(env *Env) error {
 		return exitf(CodeError, "interrupted before the command began")
 	}
 	return child(ctx, env, path, command[1:], vars)
+}
+
+// onlyTarget gives the target when there is no choice: one was named, or the
+// person reaches just one.
+func onlyTarget(ctx context.Context, c *client, named []string) (string, error) {
+	if len(named) == 0 {
+		var all []api.TargetInfo
+		if err := c.call(ctx, http.MethodGet, "/api/v1/targets", nil, &all); err != nil {
+			return "", err
+		}
+		for _, t := range all {
+			named = append(named, t.Name)
+		}
+	}
+	if len(named) == 1 {
+		return named[0], nil
+	}
+	return "", nil
 }
 
 func orAll(targets []string) string {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/doorward/doorward/internal/api"
 )
@@ -92,7 +94,7 @@ func (k *ConnectCmd) Run(env *Env) error {
 		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {file}}.Encode()}
 	jdbc := fmt.Sprintf("jdbc:postgresql://%s:%d/%s?%s", conn.Host, conn.Port, url.PathEscape(conn.Database),
 		url.Values{"sslmode": {"verify-full"}, "sslrootcert": {file}, "user": {"token"}}.Encode())
-	psql := fmt.Sprintf("psql \"host=%s port=%d dbname=%s user=token sslmode=verify-full sslrootcert=%s\"", conn.Host, conn.Port, conn.Database, file)
+	psql := "psql " + shellQuote(fmt.Sprintf("host=%s port=%d dbname=%s user=token sslmode=verify-full sslrootcert=%s", libpqQuote(conn.Host), conn.Port, libpqQuote(conn.Database), libpqQuote(file)))
 	if k.JSON {
 		return printJSON(env.Stdout, map[string]any{"host": conn.Host, "port": conn.Port, "database": conn.Database, "ca_file": file, "psql": psql, "url": dsn.String(), "jdbc": jdbc})
 	}
@@ -101,7 +103,7 @@ func (k *ConnectCmd) Run(env *Env) error {
 	fmt.Fprintf(w, "URL:        %s\n", cleanLine(dsn.String()))
 	fmt.Fprintf(w, "JDBC:       %s\n", cleanLine(jdbc))
 	fmt.Fprintf(w, "CA:         %s\n", cleanLine(file))
-	fmt.Fprintf(w, "password:   your own token. `doorward connect --exec %s` runs psql with it; `doorward run --agent NAME -- CMD` gives an agent one of its own.\n", cleanLine(k.Target))
+	fmt.Fprintf(w, "password:   your own token. `doorward connect --exec %s` runs psql with it; `doorward run --agent NAME -- CMD` gives an agent one of its own.\n", cleanLine(shellQuote(k.Target)))
 	return nil
 }
 
@@ -112,6 +114,24 @@ func (k *ConnectCmd) psql(ctx context.Context, env *Env, c *client, conn api.Con
 	}
 	vars := append(withoutPostgres(os.Environ()), postgresVars(conn.Host, conn.Port, "token", c.token, ca, conn.Database)...)
 	return child(ctx, env, path, args, vars)
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+-]+$`)
+
+// libpqQuote writes one value of a libpq connection string.
+func libpqQuote(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+// shellQuote makes one word for a shell of anything: names come from the gate.
+func shellQuote(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // fileName makes a host safe as part of a file's name.

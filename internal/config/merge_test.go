@@ -145,7 +145,7 @@ func TestWatch(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		watch(ctx, file, 5*time.Millisecond, func(c *Config) { add("new " + c.Targets["app"].Postgres.Database) }, func(err error) {
+		watch(ctx, file, 10*time.Millisecond, func(c *Config) { add("new " + c.Targets["app"].Postgres.Database) }, func(err error) {
 			var ps Problems
 			switch {
 			case errors.As(err, &ps):
@@ -158,7 +158,7 @@ func TestWatch(t *testing.T) {
 	step := func(want string, do func()) {
 		t.Helper()
 		do()
-		for range 400 {
+		for range 2000 {
 			mu.Lock()
 			ok := len(seen) > 0 && seen[len(seen)-1] == want
 			mu.Unlock()
@@ -170,17 +170,18 @@ func TestWatch(t *testing.T) {
 		t.Fatalf("no %q in %v", want, seen)
 	}
 	time.Sleep(30 * time.Millisecond)
-	step("new e", func() { write(t, file, strings.Replace(app, "database: d", "database: e", 1)) })
-	step("wrong", func() { write(t, file, strings.Replace(app, "database: d", "databse: e", 1)) })
-	step("new f", func() { write(t, file, strings.Replace(app, "database: d", "database: f", 1)) })
-	step("gone", func() { os.Remove(file) })
-	step("new g", func() {
-		// As editors and Kubernetes do it: a new file takes the name.
-		write(t, file+".new", strings.Replace(app, "database: d", "database: g", 1))
+	// A whole file at a time, so that the test does not depend on its luck.
+	put := func(text string) {
+		write(t, file+".new", text)
 		if err := os.Rename(file+".new", file); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}
+	step("new e", func() { put(strings.Replace(app, "database: d", "database: e", 1)) })
+	step("wrong", func() { put(strings.Replace(app, "database: d", "databse: e", 1)) })
+	step("new f", func() { put(strings.Replace(app, "database: d", "database: f", 1)) })
+	step("gone", func() { os.Remove(file) })
+	step("new g", func() { put(strings.Replace(app, "database: d", "database: g", 1)) })
 	time.Sleep(50 * time.Millisecond)
 	stop()
 	<-done

@@ -13,8 +13,8 @@ const watchEvery = time.Second
 
 // Watch looks at the file each second until ctx ends. When its content has
 // changed, stands still for one look and is right, it calls onChange with the
-// new configuration; when it is wrong, empty or gone, it calls onError once for
-// that, and the old configuration stays. Both are called from this goroutine,
+// new configuration; when it is, and stays, wrong, empty or gone, it calls
+// onError once for that, and the old configuration stays. Both are called from this goroutine,
 // one at a time. The first look only remembers: what was loaded before is taken
 // to be what is there.
 func Watch(ctx context.Context, path string, onChange func(*Config), onError func(error)) {
@@ -56,6 +56,7 @@ type watcher struct {
 	current []byte        // what was taken, or told to be wrong
 	next    []byte        // what the last look saw, if it differs
 	stat    os.FileInfo   // of the last look
+	failing string        // the error that the last look saw
 	failed  string        // the error that was told
 }
 
@@ -63,7 +64,7 @@ type watcher struct {
 // the middle of writing it. It gives nil when there is nothing new.
 func (w *watcher) look() ([]byte, error) {
 	stat, err := os.Stat(w.path)
-	if err == nil && w.failed == "" && w.next == nil && w.stat != nil && time.Since(stat.ModTime()) > w.settled &&
+	if err == nil && w.failing == "" && w.next == nil && w.stat != nil && time.Since(stat.ModTime()) > w.settled &&
 		os.SameFile(stat, w.stat) && stat.ModTime().Equal(w.stat.ModTime()) && stat.Size() == w.stat.Size() {
 		return nil, nil
 	}
@@ -71,14 +72,17 @@ func (w *watcher) look() ([]byte, error) {
 	if err == nil && len(bytes.TrimSpace(data)) == 0 {
 		err = errors.New("the configuration " + w.path + " is empty; the one before stays in force")
 	}
-	switch {
-	case err != nil:
-		same := w.failed == err.Error()
-		w.failed, w.next, w.stat = err.Error(), nil, nil
-		if same {
+	if err != nil {
+		again := w.failing == err.Error()
+		w.failing, w.next, w.stat = err.Error(), nil, nil
+		if !again || w.failed == w.failing {
 			return nil, nil
 		}
+		w.failed = w.failing
 		return nil, err
+	}
+	w.failing = ""
+	switch {
 	case bytes.Equal(data, w.current):
 		w.failed, w.next, w.stat = "", nil, stat
 		return nil, nil

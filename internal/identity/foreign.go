@@ -42,7 +42,7 @@ func (s *Service) foreign(ctx context.Context, token string) (doorward.Identity,
 		if err != nil {
 			return none, time.Time{}, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
-		id.Credential, id.Expires = v.credential(token), v.expires
+		id.Credential, id.Expires = v.credential(), v.expires
 		if at, ok := s.revoked.subject(id.Subject); ok && !v.issued.After(at) {
 			return none, time.Time{}, fmt.Errorf("the access of %s was ended at %s, and the token is from before", id.Subject, at.Format(time.RFC3339))
 		}
@@ -55,13 +55,14 @@ func (s *Service) foreign(ctx context.Context, token string) (doorward.Identity,
 }
 
 // credential names a token, so that it can be revoked: by issuer and token ID
-// where it has one, else by its hash.
-func (v *verified) credential(token string) string {
+// where it has one, else by what was signed. (Not by the token's own text: a
+// signature can have several forms.)
+func (v *verified) credential() string {
 	h := sha256.New()
 	if jti, err := v.claims.text("jti"); err == nil {
 		fmt.Fprintf(h, "jti\x00%s\x00%s\x00%s", v.id.Issuer, v.subject, jti)
 	} else {
-		fmt.Fprintf(h, "token\x00%s", token)
+		fmt.Fprintf(h, "claims\x00%s", v.raw)
 	}
 	return "jwt_" + hex.EncodeToString(h.Sum(nil)[:16])
 }

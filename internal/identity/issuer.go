@@ -188,6 +188,7 @@ func (i *issuer) discover() (*found, error) {
 // that the signature was checked over.
 type verified struct {
 	claims  claims
+	raw     []byte // what claims was parsed from
 	subject string // the claim sub
 	issued  time.Time
 	expires time.Time // with the skew added
@@ -216,7 +217,7 @@ func (i *issuer) verify(ctx context.Context, token string) (*verified, error) {
 	if err := id.Claims(&raw); err != nil {
 		return nil, err
 	}
-	v := &verified{id: id}
+	v := &verified{id: id, raw: raw}
 	if v.claims, err = parseObject(raw); err != nil {
 		return nil, err
 	}

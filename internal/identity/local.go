@@ -72,7 +72,7 @@ func (l *Local) byName() map[string]*local {
 func HashPassword(password string) string {
 	salt := make([]byte, 16)
 	rand.Read(salt) // never fails: it ends the process instead
-	h := argonHash{time: 3, memory: 64 << 10, threads: 2, salt: salt}
+	h := argonHash{time: 2, memory: 19 << 10, threads: 1, salt: salt}
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.memory, h.time, h.threads, b64(salt), b64(h.of(password, 32)))
 }
@@ -82,7 +82,7 @@ func (h *argonHash) of(password string, n int) []byte {
 }
 
 func parseArgon(s string) (*argonHash, error) {
-	bad := errors.New("the password starts with $ and is not a hash of the form $argon2id$v=19$m=65536,t=3,p=2$SALT$HASH, with at most m=262144, t=16, p=16")
+	bad := errors.New("the password starts with $ and is not a hash of the form $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH, with at most m=262144, t=16, p=16")
 	parts := strings.Split(s, "$")
 	if len(s) > 512 || len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return nil, bad

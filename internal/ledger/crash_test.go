@@ -71,8 +71,19 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(5+rand.IntN(150))*time.Millisecond, func() { cmd.Process.Kill() })
+		// Some are killed while they start, the others once they work.
+		kill := func(ms int) {
+			time.AfterFunc(time.Duration(rand.IntN(ms))*time.Millisecond, func() { cmd.Process.Kill() })
+		}
+		running := round%3 == 2
+		if running {
+			kill(200)
+		}
 		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if !running {
+				running = true
+				kill(100)
+			}
 			var at uint64
 			var session string
 			if n, _ := fmt.Sscanf(lines.Text(), "%d %s", &at, &session); n != 2 {

@@ -55,6 +55,8 @@ type Log struct {
 	space  chan struct{} // closed when fill is taken by the committer; nil: nobody waits
 	failed error
 	closed bool
+	armed  bool // timer is running
+	timer  *time.Timer
 	wake   chan struct{}
 
 	durable atomic.Uint64
@@ -89,12 +91,14 @@ type batch struct {
 	first uint64
 	done  chan struct{}
 	err   error // valid once done is closed
+	wake  chan struct{}
 }
 
 // receipt implements doorward.Receipt.
 type receipt struct {
 	b     *batch
 	index uint64
+	lazy  bool
 }
 
 // Wait returns once the event is durable or never will be. When ctx ends
@@ -103,6 +107,9 @@ func (r *receipt) Wait(ctx context.Context) (uint64, error) {
 	select {
 	case <-r.b.done:
 	default:
+		if r.lazy {
+			nudge(r.b.wake)
+		}
 		select {
 		case <-r.b.done:
 		case <-ctx.Done():
@@ -163,14 +170,41 @@ func (l *Log) Append(ctx context.Context, ev doorward.Event) (doorward.Receipt, 
 	binary.LittleEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
 	b.buf = buf
 	b.count++
-	r := &receipt{b, l.next}
+	r := &receipt{b, l.next, ev.Kind == doorward.EventOutcome}
 	l.next++
+	urgent := !r.lazy || b.count >= lazyEvents || len(b.buf) >= lazyBytes
+	if !urgent && !l.armed {
+		l.armed = true
+		l.timer.Reset(lazyWait)
+	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if urgent {
+		nudge(l.wake)
 	}
 	return r, nil
+}
+
+// Nothing runs because of an outcome, so it may share the commit of what comes
+// next, for a short while. Waiting for its receipt commits it at once.
+const (
+	lazyWait   = 3 * time.Millisecond
+	lazyEvents = 256
+	lazyBytes  = 256 << 10
+)
+
+// late commits outcomes that nothing else came for.
+func (l *Log) late() {
+	l.mu.Lock()
+	l.armed = false
+	l.mu.Unlock()
+	nudge(l.wake)
+}
+
+func nudge(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
 }
 
 // Size is the number of durable events.
@@ -206,10 +240,8 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.timer.Stop()
+	nudge(l.wake)
 	close(l.stop)
 	l.done.Wait()
 	err := l.Health()
@@ -247,8 +279,8 @@ func (l *Log) fail(b *batch, err error) {
 	}
 }
 
-func newBatch(buf []byte, first uint64) *batch {
-	return &batch{buf: append(buf[:0], make([]byte, batchHeaderSize)...), first: first, done: make(chan struct{})}
+func (l *Log) newBatch(buf []byte, first uint64) *batch {
+	return &batch{buf: append(buf[:0], make([]byte, batchHeaderSize)...), first: first, done: make(chan struct{}), wake: l.wake}
 }
 
 // commit is the committer: the one goroutine that writes events.
@@ -270,7 +302,7 @@ func (l *Log) commit() {
 				}
 				break
 			}
-			l.fill = newBatch(l.spare, l.next)
+			l.fill = l.newBatch(l.spare, l.next)
 			l.spare = nil
 			if l.space != nil {
 				close(l.space)
@@ -334,10 +366,7 @@ func (l *Log) write(b *batch) error {
 	l.treeMu.Lock()
 	l.published = l.tree
 	l.treeMu.Unlock()
-	select {
-	case l.dirty <- struct{}{}:
-	default:
-	}
+	nudge(l.dirty)
 	return nil
 }
 

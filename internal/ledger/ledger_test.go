@@ -577,6 +577,41 @@ func TestBackPressure(t *testing.T) {
 	}
 }
 
+func TestOutcomesShareACommit(t *testing.T) {
+	var disk *failing
+	l := open(t, t.TempDir(), Options{wrap: func(_ string, f file) file { disk = &failing{file: f}; return disk }})
+	var mu sync.Mutex
+	syncs := 0
+	disk.arm(nil, func() error { mu.Lock(); defer mu.Unlock(); syncs++; return nil })
+	outcome := event(1)
+	outcome.Kind = doorward.EventOutcome
+	for range 100 {
+		if _, err := l.Append(t.Context(), outcome); err != nil {
+			t.Fatal(err)
+		}
+		add(t, l, event(2))
+	}
+	mu.Lock()
+	if syncs > 130 { // a slow machine may let the timer win at times
+		t.Errorf("%d commits for 100 requests", syncs)
+	}
+	mu.Unlock()
+	// Alone, it is committed after a moment, and at once when waited for.
+	if _, err := l.Append(t.Context(), outcome); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if l.Size() == 201 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if l.Size() != 201 {
+		t.Fatal("an outcome alone was not committed")
+	}
+	add(t, l, outcome)
+}
+
 func TestEncodeIsEncodingJSON(t *testing.T) {
 	for i, s := range []string{"", "plain", "\"\\\x00\x01\x1f\x7f", "é\u0080\u009f\u00a0\u2028\u2029\u202e😀", "<>&'", "\xff\xfe", "a\xc3", "\n\r\t\b\f", strings.Repeat("x", 1000) + "\xe2\x80"} {
 		ev := event(i)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,7 +167,7 @@ func TestEveryMutationIsFound(t *testing.T) {
 	}
 	base, outside := t.TempDir(), t.TempDir()
 	const n = 120
-	opts := Options{SegmentBytes: 6 << 10, Every: time.Millisecond, History: time.Millisecond, Behind: 20}
+	opts := Options{SegmentBytes: 6 << 10, Every: time.Millisecond, History: 100 * time.Millisecond, Behind: 20}
 	l := open(t, base, opts)
 	var early map[string][]byte
 	for i := 0; i < n; {
@@ -538,7 +539,12 @@ func TestStory(t *testing.T) {
 		{"opened twice", []doorward.Event{k(o, "a", 0, 0, nil), k(o, "a", 0, 0, nil)}, "opened twice", 0, 1, 0},
 		{"closed twice", []doorward.Event{k(o, "good", 0, 0, nil), k(c, "good", 0, 0, good), k(c, "good", 0, 0, good)}, "not open", 0, 0, 0},
 		{"spent twice", []doorward.Event{k(sp, "a", 1, 5, nil), k(sp, "b", 1, 5, nil)}, "spent twice", 0, 0, 0},
-		{"used twice", []doorward.Event{k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(out, "a", 1, 0, nil), k(in, "a", 2, 5, nil)}, "used twice", 1, 1, 0},
+		{"used twice", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(out, "a", 1, 0, nil), k(in, "a", 3, 5, nil)}, "used twice", 1, 1, 0},
+		{"used by two sessions", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(o, "b", 0, 0, nil), k(in, "a", 1, 5, nil), k(in, "b", 2, 5, nil)}, "used twice", 2, 2, 0},
+		{"used by the parts of one request", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(in, "a", 2, 5, nil)}, "", 2, 1, 0},
+		{"not spent", []doorward.Event{k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil)}, "not spent", 1, 1, 0},
+		{"broken off", []doorward.Event{k(o, "good", 0, 0, nil), k(in, "good", 1, 0, nil), broken(k(c, "good", 0, 0, good))}, "", 1, 0, 0},
+		{"marked interrupted, not open", []doorward.Event{k(c, "a", 0, 0, map[string]string{FieldEnd: EndInterrupted})}, "", 0, 0, 0},
 		{"no seal", []doorward.Event{k(o, "a", 0, 0, nil), k(in, "a", 1, 0, nil), k(out, "a", 1, 0, nil), k(c, "a", 0, 0, nil)}, "without the seal", 0, 0, 0},
 		{"nothing done, no seal", []doorward.Event{k(o, "a", 0, 0, nil), k(c, "a", 0, 0, nil)}, "", 0, 0, 0},
 		{"tape missing", []doorward.Event{k(o, "a", 0, 0, nil), k(c, "a", 0, 0, missing)}, "missing", 0, 0, 0},
@@ -563,6 +569,43 @@ func TestStory(t *testing.T) {
 			}
 		})
 	}
+}
+
+func broken(ev doorward.Event) doorward.Event {
+	ev.Reason = "the target went away"
+	return ev
+}
+
+// TestVerifyWhileWritten verifies a log that is being written all the time.
+func TestVerifyWhileWritten(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{SegmentBytes: 32 << 10, Every: 5 * time.Millisecond, History: 10 * time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				r, err := l.Append(t.Context(), event(i))
+				if err == nil && i%3 == 0 {
+					_, err = r.Wait(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 40 {
+		before := l.Size()
+		if r := verified(t, dir, VerifyOptions{}); !r.OK || r.Size < before {
+			t.Errorf("%d events before: %s", before, r.Summary())
+			break
+		}
+	}
+	stop()
+	wg.Wait()
+	closeLog(t, l)
 }
 
 func TestExportWhileWritten(t *testing.T) {

@@ -179,29 +179,33 @@ func (l *Log) writeCheckpoint(last bool) error {
 	if size == l.written && serr == nil {
 		return nil
 	}
+	// History first: where there is a checkpoint there is a history.
+	if last || time.Since(l.historyFrom) >= l.opts.History {
+		l.historyFrom = time.Now()
+		if err := appendHistory(l.dir, msg); err != nil {
+			return fmt.Errorf("writing the history of checkpoints: %w", err)
+		}
+	}
 	if err := writeFileDurably(l.dir, checkpointName, msg, 0o644); err != nil {
 		return err
 	}
 	l.written = size
-	if !last && time.Since(l.historyFrom) < l.opts.History {
-		return nil
-	}
-	l.historyFrom = time.Now()
-	f, err := os.OpenFile(filepath.Join(l.dir, historyName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	return nil
+}
+
+func appendHistory(dir string, msg []byte) error {
+	f, err := os.OpenFile(filepath.Join(dir, historyName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(msg, historyEnd...))
+	_, err = f.Write(append(msg[:len(msg):len(msg)], historyEnd...))
 	if err == nil {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if err != nil {
-		return fmt.Errorf("writing the history of checkpoints: %w", err)
-	}
-	return nil
+	return err
 }
 
 // historyEnd is the line after each checkpoint in the history.

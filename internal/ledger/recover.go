@@ -65,7 +65,9 @@ func Open(dir string, opts Options) (*Log, error) {
 	l.published = l.tree
 	l.durable.Store(l.tree.size)
 	l.next = l.tree.size
-	l.fill = newBatch(nil, l.next)
+	l.fill = l.newBatch(nil, l.next)
+	l.timer = time.AfterFunc(time.Hour, l.late)
+	l.timer.Stop()
 	l.done.Add(2)
 	go l.commit()
 	go l.checkpoints()

@@ -34,6 +34,8 @@ type told struct {
 	pending map[uint64][]Pending // by request
 }
 
+// use is the last request that ran on a review. The parts of one request are
+// numbered without a gap and run on the same one.
 type use struct {
 	session string
 	request uint64
@@ -81,17 +83,22 @@ func (s *story) begin(i uint64, ev doorward.Event) {
 
 func (s *story) close(i uint64, ev doorward.Event) {
 	t, ok := s.open[ev.Session]
+	interrupted := ev.Fields[FieldEnd] == EndInterrupted
 	if !ok {
-		s.report.problem(i, "session %q was closed, but it is not open", ev.Session)
+		// A server that starts marks what its own list of sessions has open.
+		// A crash between that list and the ledger leaves them apart by one.
+		if !interrupted {
+			s.report.problem(i, "session %q was closed, but it is not open", ev.Session)
+		}
 		return
 	}
 	delete(s.open, ev.Session)
-	interrupted := ev.Fields[FieldEnd] == EndInterrupted
 	if interrupted {
 		s.list(&s.report.Interrupted, ev.Session)
 	}
+	orderly := !interrupted && ev.Error == "" && (ev.Reason == "" || ev.Reason == "closed")
 	for _, p := range t.unknown() {
-		if !interrupted {
+		if orderly {
 			s.report.problem(p.Index, "session %q was closed in order, but how its request %d ended is not recorded", ev.Session, p.Request)
 		}
 		s.unknown(p)
@@ -104,7 +111,11 @@ func (s *story) seal(i uint64, ev doorward.Event, t *told, interrupted bool) {
 	name := ev.Fields[tape.FieldTape]
 	if ev.Fields[tape.FieldHash] == "" {
 		if t.intents > 0 && !interrupted {
-			s.report.problem(i, "session %q was closed without the seal of its tape", ev.Session)
+			why := ""
+			if ev.Error != "" {
+				why = ": " + clip(ev.Error)
+			}
+			s.report.problem(i, "session %q was closed without the seal of its tape%s", ev.Session, why)
 		}
 		return
 	}
@@ -130,7 +141,10 @@ func (s *story) intent(i uint64, ev doorward.Event) {
 	if ev.Review != 0 {
 		before, ok := s.used[ev.Review]
 		now := use{ev.Session, ev.Request}
-		if ok && before != now {
+		if _, spent := s.spent[ev.Review]; !spent {
+			s.report.problem(i, "request %d of session %q ran on review %d, which was not spent before", ev.Request, ev.Session, ev.Review)
+		}
+		if ok && before != now && before != (use{ev.Session, ev.Request - 1}) {
 			s.report.problem(i, "review %d was used twice: by request %d of session %q and by request %d of session %q", ev.Review, before.request, before.session, ev.Request, ev.Session)
 		}
 		s.used[ev.Review] = now

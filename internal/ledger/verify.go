@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -21,39 +20,6 @@ type VerifyOptions struct {
 	Checkpoint string // a checkpoint file that somebody else kept: finds a rollback or a rewritten log
 	Key        string // public key file; "": key.pub in the folder, which who owns the folder could exchange
 	Tapes      string // folder of the recordings; "": tapes are not looked at
-}
-
-// Report is what Verify found.
-type Report struct {
-	OK          bool      `json:"ok"` // no problems
-	Size        uint64    `json:"size"`
-	Root        string    `json:"root"`        // of the tree over all events
-	Origin      string    `json:"origin"`      // name in the key
-	Signed      uint64    `json:"signed"`      // events under a checkpoint that was checked
-	Checkpoints int       `json:"checkpoints"` // that were checked
-	Witness     uint64    `json:"witness"`     // events under the outside checkpoint
-	Sessions    int       `json:"sessions"`
-	Tapes       int       `json:"tapes"`       // that are as they were sealed
-	Open        []string  `json:"open"`        // sessions without an end: running, or the server was killed and not started since
-	Interrupted []string  `json:"interrupted"` // sessions that a crash of the server ended
-	Unknown     []Pending `json:"unknown_outcomes"`
-	Problems    []Problem `json:"problems"`
-	Notes       []string  `json:"notes"`
-	More        int       `json:"more_problems"` // found after the list was full
-}
-
-// Pending is a request that was let through and whose end is not recorded.
-type Pending struct {
-	Index   uint64 `json:"index"`
-	Session string `json:"session"`
-	Request uint64 `json:"request"`
-	Text    string `json:"text"`
-}
-
-// Problem is one thing that is not as it was recorded.
-type Problem struct {
-	Index uint64 `json:"index"` // of the event it is about, or the first that is affected
-	What  string `json:"what"`
 }
 
 const (
@@ -77,6 +43,9 @@ func Verify(dir string, opts VerifyOptions) (Report, error) {
 		return v.Report, err
 	}
 	v.Origin = v.key.Name()
+	// A server may be writing. It writes events first, then their hashes, then
+	// checkpoints over them: looked at the other way round, each must be
+	// borne out by what is looked at after it.
 	if err := v.claims(opts.Checkpoint); err != nil {
 		return v.Report, err
 	}
@@ -84,7 +53,11 @@ func Verify(dir string, opts VerifyOptions) (Report, error) {
 		v.problem(0, "the hashes file cannot be read: %v", err)
 	} else {
 		defer v.hashes.Close()
-		v.stored = bufio.NewReaderSize(v.hashes, 1<<18)
+		info, err := v.hashes.Stat()
+		if err != nil {
+			return v.Report, fmt.Errorf("reading the hashes file: %w", err)
+		}
+		v.stored = bufio.NewReaderSize(io.NewSectionReader(v.hashes, 0, info.Size()), 1<<16)
 	}
 	if err := v.segments(); err != nil {
 		return v.Report, err
@@ -118,20 +91,6 @@ type verifier struct {
 type subtree struct {
 	level int
 	hash  [32]byte
-}
-
-func (r *Report) problem(index uint64, format string, args ...any) {
-	if len(r.Problems) >= maxProblems {
-		r.More++
-		return
-	}
-	r.Problems = append(r.Problems, Problem{index, fmt.Sprintf(format, args...)})
-}
-
-func (r *Report) note(format string, args ...any) {
-	if len(r.Notes) < maxProblems {
-		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
-	}
 }
 
 // claims collects all signed checkpoints but those inside of the segments.
@@ -194,6 +153,14 @@ func (v *verifier) segments() error {
 	if err != nil {
 		return fmt.Errorf("reading the ledger: %w", err)
 	}
+	sizes := make([]int64, len(names))
+	for i := len(names) - 1; i >= 0; i-- {
+		info, err := os.Stat(filepath.Join(v.dir, names[i]))
+		if err != nil {
+			return fmt.Errorf("reading the ledger: %w", err)
+		}
+		sizes[i] = info.Size()
+	}
 	v.check() // claims about the empty tree
 	var prev segmentHeader
 	var prevSize uint64
@@ -203,7 +170,7 @@ func (v *verifier) segments() error {
 			v.problem(v.Size, "%s cannot be read: %v", name, err)
 			return nil
 		}
-		r := &counter{r: bufio.NewReaderSize(f, 1<<18)}
+		r := &counter{r: bufio.NewReaderSize(io.NewSectionReader(f, 0, sizes[i]), 1<<16)}
 		head := make([]byte, segmentHeaderSize)
 		n, _ := io.ReadFull(r, head)
 		h, err := parseSegmentHeader(head[:n])
@@ -224,12 +191,11 @@ func (v *verifier) segments() error {
 			v.problem(v.Size, "%s was started after other events than those that are there now", name)
 		default:
 			err = v.batches(name, r, i == len(names)-1)
-			info, serr := f.Stat()
 			f.Close()
-			if err != nil || serr != nil {
-				return errors.Join(err, serr)
+			if err != nil {
+				return err
 			}
-			prev, prevSize = h, uint64(info.Size())
+			prev, prevSize = h, uint64(sizes[i])
 			continue
 		}
 		f.Close()
@@ -456,32 +422,4 @@ func (v *verifier) end() {
 	root := v.root()
 	v.Root = base64.StdEncoding.EncodeToString(root[:])
 	v.story.end()
-}
-
-// Summary is the report for people.
-func (r Report) Summary() string {
-	var b strings.Builder
-	if r.OK {
-		fmt.Fprintf(&b, "ok: %d events, all there and unchanged\n", r.Size)
-	} else {
-		fmt.Fprintf(&b, "NOT ok: %d problems in %d events\n", len(r.Problems)+r.More, r.Size)
-	}
-	fmt.Fprintf(&b, "log         %s\nroot        %s\nsigned      %d events, %d checkpoints checked\n", r.Origin, r.Root, r.Signed, r.Checkpoints)
-	if r.Witness > 0 {
-		fmt.Fprintf(&b, "witness     the outside checkpoint is over %d events\n", r.Witness)
-	}
-	fmt.Fprintf(&b, "sessions    %d (%d without an end, %d interrupted), %d tapes checked\n", r.Sessions, len(r.Open), len(r.Interrupted), r.Tapes)
-	for _, p := range r.Problems {
-		fmt.Fprintf(&b, "PROBLEM     event %d: %s\n", p.Index, p.What)
-	}
-	if r.More > 0 {
-		fmt.Fprintf(&b, "PROBLEM     and %d more\n", r.More)
-	}
-	for _, u := range r.Unknown {
-		fmt.Fprintf(&b, "unknown     event %d: how request %d of session %s ended is not recorded: %.200q\n", u.Index, u.Request, u.Session, u.Text)
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "note        %s\n", n)
-	}
-	return b.String()
 }

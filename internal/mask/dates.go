@@ -103,6 +103,9 @@ func (s *search) clock(i int) int {
 			p += 4
 		}
 	}
+	if c := s.peek(p + 1); s.peek(p) == ' ' && (c == '+' || c == '-') && isDigit(s.peek(p+2)) && isDigit(s.peek(p+5)) {
+		p++ // of access logs
+	}
 	switch c := s.peek(p); {
 	case c == 'Z' && !isAlnum(s.peek(p+1)):
 		p++

@@ -14,7 +14,8 @@ type search struct {
 	from   int // end of the last finding: nothing grows back over it
 	wanted kindSet
 	hint   hint
-	head   tableHead
+	table  tableState
+	dull   [alphabets]int // up to here, no secret of an alphabet begins
 }
 
 // role is what a byte can be the start of. All bytes with a role lie between
@@ -178,10 +179,34 @@ func (s *search) runEnd(i int, class uint8) int {
 	return i
 }
 
+// tokenEnd is the end of a token of letters, digits, _ and single dashes.
+func (s *search) tokenEnd(i int) int {
+	b := s.b
+	for i < len(b) && classes[b[i]]&isToken != 0 {
+		if b[i] == '-' && s.peek(i+1) == '-' {
+			break
+		}
+		i++
+	}
+	return i
+}
+
 // runStart is the start of the run of a class that ends before i.
 func (s *search) runStart(i int, class uint8) int {
 	b := s.b
 	for i > s.from && classes[b[i-1]]&class != 0 {
+		i--
+	}
+	return i
+}
+
+// tokenStart is the start of the token that ends before i.
+func (s *search) tokenStart(i int) int {
+	b := s.b
+	for i > s.from && classes[b[i-1]]&isToken != 0 {
+		if b[i-1] == '-' && i-1 > s.from && b[i-2] == '-' {
+			break
+		}
 		i--
 	}
 	return i

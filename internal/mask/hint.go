@@ -103,6 +103,9 @@ func (s *search) context(i int) (h hint, keyed bool) {
 		for p > low && isAlpha(b[p-1]) {
 			p--
 		}
+		if string(b[p:end]) == "VALUES" {
+			break
+		}
 		if w := wordHint(b[p:end]); w != 0 {
 			return w | s.hint, false
 		}

@@ -24,6 +24,8 @@ func (s *search) digit(i int) int {
 	b := s.b
 	if i > s.from {
 		switch p := b[i-1]; {
+		case p == 'u' && hasPrefixAt(b, i-2, `\u0040`): // an escaped @
+			return s.at(i-2, i+4)
 		case isAlpha(p):
 			if w := i - 1; s.escaped(w) != i && !(i >= 6 && s.escaped(i-5) == i) {
 				return s.word(i)
@@ -38,11 +40,6 @@ func (s *search) digit(i int) int {
 			return s.at(i-1, i+2)
 		}
 	}
-	if s.peek(i-1) == '\\' || i >= 2 && b[i-1] == 'u' && b[i-2] == '\\' {
-		if hasPrefixAt(b, i-2, `\u0040`) {
-			return s.at(i-2, i+4)
-		}
-	}
 	// Most numbers are short and stand alone, or begin a word: leave early.
 	d := i + 1
 	for d < len(b) && isDigit(b[d]) {
@@ -53,7 +50,7 @@ func (s *search) digit(i int) int {
 	case d-i < 7:
 		if isAlpha(c) {
 			if !isHex(c) && !ordinal(c) {
-				return s.runEnd(d, isToken)
+				return s.tokenEnd(d)
 			}
 		} else if p := s.before(i); p != ' ' && p != '+' && p != '(' {
 			return d
@@ -70,7 +67,7 @@ func (s *search) digit(i int) int {
 		}
 	}
 	if h > d && d-i < 7 && h-i > 4 && !ordinal(s.peek(d)) {
-		return s.runEnd(h, isToken) // a hexadecimal word
+		return s.tokenEnd(h) // a hexadecimal word
 	}
 	var n number
 	s.groups(i, &n)

@@ -166,6 +166,9 @@ func (s *search) phoneShape(i int, p *phoneShape) bool {
 			break
 		}
 		p.end = at
+		if sep == ' ' && !p.plus && p.n >= 3 && (p.seps[p.n-2] == '.' || p.seps[p.n-2] == '-') {
+			break
+		}
 		if sep == ' ' && p.digits >= minPhone && s.nextIsOther(q) {
 			break
 		}

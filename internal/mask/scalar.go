@@ -55,6 +55,13 @@ func (p *Plan) appendScalar(dst []byte, c class, bin bool, t transform, v []byte
 	case classBytea:
 		var sum []byte
 		if t.op.keyed() {
+			if !bin {
+				var ok bool
+				if p.buf, ok = unhexBytea(p.buf[:0], v); !ok {
+					return dst, true
+				}
+				v = p.buf
+			}
 			sum = t.key.digest(v)[:16]
 		}
 		if bin {

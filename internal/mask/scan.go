@@ -1,9 +1,6 @@
 package mask
 
-import (
-	"bytes"
-	"sync"
-)
+import "sync"
 
 // finding is one detected value.
 type finding struct {
@@ -19,6 +16,7 @@ type scanner struct {
 	wanted kindSet
 	found  []finding
 	buf    []byte // decoded text
+	out    []byte // masked text
 }
 
 func newScanner(s *Set, target string) *scanner {
@@ -148,15 +146,9 @@ func (c *scanner) bytea(dst []byte, bin bool, h hint, v []byte) ([]byte, bool) {
 		dst, _ = c.text(dst, v, h)
 		return dst, false
 	}
-	if !bytes.HasPrefix(v, []byte(`\x`)) || len(v)%2 != 0 {
-		return dst, true // the old escape format: nobody sends it
-	}
-	c.buf = c.buf[:0]
-	for i := 2; i < len(v); i += 2 {
-		if !isHex(v[i]) || !isHex(v[i+1]) {
-			return dst, true
-		}
-		c.buf = append(c.buf, hexValue(v[i])<<4|hexValue(v[i+1]))
+	var ok bool
+	if c.buf, ok = unhexBytea(c.buf[:0], v); !ok {
+		return dst, true
 	}
 	n := len(dst)
 	dst, hit := c.text(dst, c.buf, h)
@@ -165,4 +157,19 @@ func (c *scanner) bytea(dst []byte, bin bool, h hint, v []byte) ([]byte, bool) {
 	}
 	c.buf = append(c.buf[:0], dst[n:]...)
 	return appendHex(append(dst[:n], `\x`...), c.buf), false
+}
+
+// unhexBytea decodes the text form of bytea. The old escape form is refused:
+// nobody sends it unless asked to.
+func unhexBytea(dst, v []byte) ([]byte, bool) {
+	if len(v) < 2 || v[0] != '\\' || v[1] != 'x' || len(v)%2 != 0 {
+		return dst, false
+	}
+	for i := 2; i < len(v); i += 2 {
+		if !isHex(v[i]) || !isHex(v[i+1]) {
+			return dst, false
+		}
+		dst = append(dst, hexValue(v[i])<<4|hexValue(v[i+1]))
+	}
+	return dst, true
 }

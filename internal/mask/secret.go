@@ -12,8 +12,12 @@ const (
 	ofHex              //
 	ofDotted           // ofToken and .
 	ofBase64           // letters, digits, + / =
-	ofDotSlab          // JSON Web Token: ofToken in parts with dots
+	ofParts            // JSON Web Token: ofToken in two to five parts with dots
+	alphabets int      = iota
 )
+
+// maxParts is the most dots in a token of parts.
+const maxParts = 4
 
 // form is a secret that its first letters give away.
 type form struct {
@@ -32,7 +36,7 @@ var forms = func() (t [256][]form) {
 		{"sk_live_", ofAlnum, 10, 0}, {"sk_test_", ofAlnum, 10, 0}, {"rk_live_", ofAlnum, 10, 0}, {"rk_test_", ofAlnum, 10, 0}, {"whsec_", ofBase64, 16, 0},
 		{"AIza", ofToken, 35, 35}, {"ya29.", ofDotted, 20, 0}, {"GOCSPX-", ofToken, 20, 0}, {"1//0", ofToken, 30, 0},
 		{"npm_", ofAlnum, 30, 0}, {"pypi-", ofToken, 32, 0}, {"rubygems_", ofHex, 32, 0}, {"dckr_pat_", ofToken, 20, 0},
-		{"eyJ", ofDotSlab, 17, 0},
+		{"eyJ", ofParts, 17, 0},
 		{"sk-ant-", ofToken, 20, 0}, {"sk-proj-", ofToken, 20, 0}, {"sk-", ofToken, 32, 0}, {"hf_", ofAlnum, 30, 0}, {"gsk_", ofAlnum, 30, 0}, {"pplx-", ofAlnum, 30, 0}, {"r8_", ofAlnum, 30, 0},
 		{"SG.", ofDotted, 40, 0}, {"key-", ofHex, 32, 32}, {"xkeysib-", ofToken, 32, 0},
 		{"dop_v1_", ofHex, 32, 0}, {"doo_v1_", ofHex, 32, 0}, {"dor_v1_", ofHex, 32, 0},
@@ -56,7 +60,7 @@ func (a alphabet) has(c byte) bool {
 		return isUpper(c) || isDigit(c)
 	case ofHex:
 		return isHex(c)
-	case ofDotted, ofDotSlab:
+	case ofDotted, ofParts:
 		return classes[c]&isToken != 0 || c == '.'
 	case ofBase64:
 		return isAlnum(c) || c == '+' || c == '/' || c == '=' || c == '_' || c == '-'
@@ -76,27 +80,37 @@ func (s *search) prefixed(p int) int {
 			continue
 		}
 		at := p + len(f.prefix)
+		if at < s.dull[f.of] {
+			continue
+		}
 		end := at
-		digits, dots := 0, 0
-		for end < len(b) && f.of.has(b[end]) {
+		digits, dots, dot := 0, 0, 0
+		for end < len(b) && f.of.has(b[end]) && (f.max == 0 || end-at <= f.max) {
 			if isDigit(b[end]) {
 				digits++
 			} else if b[end] == '.' {
-				dots++
+				if dots++; dots == 1 {
+					dot = end
+				} else if f.of == ofParts && dots > maxParts {
+					break
+				}
 			}
 			end++
 		}
+		run := end
 		for end > at && b[end-1] == '.' { // the end of a sentence
 			end--
 			dots--
 		}
+		switch {
+		case f.of == ofParts && dots > maxParts:
+			s.dull[f.of] = dot // whatever begins before the first dot has as many
+			continue
+		case f.of == ofParts && dots < 1, digits == 0 && f.of != ofUpper && f.of != ofParts:
+			s.dull[f.of] = run
+			continue
+		}
 		if end-at < f.min || f.max > 0 && (end-at > f.max || classes[s.peek(end)]&isWord != 0) {
-			continue
-		}
-		if digits == 0 && f.of != ofUpper && f.of != ofDotSlab {
-			continue
-		}
-		if f.of == ofDotSlab && (dots < 1 || dots > 4) {
 			continue
 		}
 		return end
@@ -296,8 +310,11 @@ func contains(w []byte, x string) bool {
 
 func ends(w []byte, x string) bool { return len(w) >= len(x) && string(w[len(w)-len(x):]) == x }
 
-// maxSecret bounds a value after a name.
-const maxSecret = 8192
+// Bounds of a value after a name: in quotes, and without.
+const (
+	maxSecret = 8192
+	maxBare   = 1024
+)
 
 // secretValue looks at the value at i of a name of some level. It gives the
 // end of the finding, or 0.
@@ -349,7 +366,7 @@ func (s *search) secretValue(i, level int, sep byte) int {
 		}
 	}
 	if quote == 0 {
-		for end = i; end < len(b) && end-i < maxSecret && classes[b[end]]&isValue != 0; end++ {
+		for end = i; end < len(b) && end-i < maxBare && classes[b[end]]&isValue != 0; end++ {
 		}
 		if end > i && (b[end-1] == '.' || b[end-1] == ':') {
 			end--

@@ -4,84 +4,147 @@ import "bytes"
 
 // Bounds of looking for the name of a column in a table within a text.
 const (
-	maxTableLine = 8 << 10
+	maxTableLine = 4 << 10
 	maxTableCell = 64
+	maxTableCols = 64
 )
 
-// tableHead is what is known of the first line of a text. It is found when the
-// first value asks for it.
-type tableHead struct {
-	known bool
-	delim byte // 0: the text is no table
-	start int
-	end   int
+// tableState is what is known of the table that a text is. It is read as far
+// as a value asks for it and never twice, so that its cost does not grow with
+// the number of questions.
+type tableState struct {
+	started bool
+	delim   byte // 0: the text is no table
+	headEnd int
+	head    [maxTableCols]hint // by column of the first line
+
+	pos    int // read up to here
+	line   int // start of the line that pos is in
+	col    int
+	quoted bool
+
+	insert bool // the line is INSERT INTO t (a, b) VALUES (…), (…)
+	depth  int
+	list   [maxTableCols]hint // by column of the INSERT
 }
 
-// tableHint reads the name of the column that a value at i stands in, where
-// the text is a table: psql's output, CSV, or an INSERT with a list of columns.
+// tableHint gives what the name of the column says that a value at i stands
+// in, where the text is a table: psql's output, CSV, or an INSERT with a list
+// of columns.
 func (s *search) tableHint(i int) hint {
+	t := &s.table
+	if !t.started {
+		t.started = true
+		s.readHead()
+		s.newLine(0)
+	}
 	b := s.b
-	line := i
-	for line > 0 && b[line-1] != '\n' {
-		line--
-		if i-line > maxTableLine {
-			return 0
+	for t.pos < i {
+		c := b[t.pos]
+		t.pos++
+		switch {
+		case c == '\n' && !(t.quoted && !t.insert && t.delim == ','):
+			s.newLine(t.pos)
+		case t.insert:
+			t.insertByte(c)
+		case c == '"':
+			t.quoted = !t.quoted
+		case c == t.delim && !t.quoted:
+			t.col++
 		}
 	}
-	if hasPrefixAt(b, line, "INSERT INTO ") {
-		return s.insertHint(line, i)
-	}
-	h := &s.head
-	if !h.known {
-		h.known = true
-		s.readHead()
-	}
-	if h.delim == 0 || line <= h.end {
+	switch {
+	case t.col >= maxTableCols:
+		return 0
+	case t.insert:
+		if t.depth == 1 {
+			return t.list[t.col]
+		}
+		return 0
+	case t.delim == 0 || t.line <= t.headEnd:
 		return 0
 	}
-	col, quoted := 0, false
-	for _, c := range b[line:i] {
-		if c == '"' {
-			quoted = !quoted
-		} else if c == h.delim && !quoted {
-			col++
-		}
-	}
-	for p := h.start; p < h.end; col-- {
-		q := p
-		for q < h.end && b[q] != h.delim {
-			q++
-		}
-		if col == 0 {
-			return cellHint(b[p:q])
-		}
-		p = q + 1
-	}
-	return 0
+	return t.head[t.col]
 }
 
-// readHead looks at the first line of the text that is not empty.
+// readHead reads the names in the first line that is not empty.
 func (s *search) readHead() {
 	b := s.b
-	h := &s.head
-	for h.start < len(b) && (b[h.start] == '\n' || b[h.start] == '\r') {
-		h.start++
+	t := &s.table
+	start := 0
+	for start < len(b) && (b[start] == '\n' || b[start] == '\r') {
+		start++
 	}
-	n := bytes.IndexByte(b[h.start:min(len(b), h.start+maxTableLine)], '\n')
+	n := bytes.IndexByte(b[start:min(len(b), start+maxTableLine)], '\n')
 	if n < 0 {
 		return
 	}
-	h.end = h.start + n
+	line := b[start : start+n]
+	t.headEnd = start + n
+	t.delim = '\t' // also where there is one column
 	for _, d := range [...]byte{'\t', '|', ',', ';'} {
-		if bytes.IndexByte(b[h.start:h.end], d) >= 0 {
-			h.delim = d
-			return
+		if bytes.IndexByte(line, d) >= 0 {
+			t.delim = d
+			break
 		}
 	}
-	h.delim = '\t' // one column
+	readNames(&t.head, line, t.delim)
 }
 
-// cellHint reads the name in a cell of the first line. Prose is no name.
+// readNames reads what the names in a list say.
+func readNames(to *[maxTableCols]hint, list []byte, delim byte) {
+	clear(to[:])
+	for col := 0; col < maxTableCols; col++ {
+		n := bytes.IndexByte(list, delim)
+		if n < 0 {
+			to[col] = cellHint(list)
+			return
+		}
+		to[col] = cellHint(list[:n])
+		list = list[n+1:]
+	}
+}
+
+// newLine begins a line at i.
+func (s *search) newLine(i int) {
+	b := s.b
+	t := &s.table
+	t.pos, t.line, t.col, t.depth, t.quoted, t.insert = i, i, 0, 0, false, false
+	if !hasPrefixAt(b, i, "INSERT INTO ") {
+		return
+	}
+	rest := b[i:min(len(b), i+maxTableLine)]
+	open := bytes.IndexByte(rest, '(')
+	if open < 0 {
+		return
+	}
+	shut := bytes.IndexByte(rest[open:], ')')
+	if shut < 0 {
+		return
+	}
+	readNames(&t.list, rest[open+1:open+shut], ',')
+	t.insert = true
+	t.pos = i + open + shut + 1
+}
+
+// insertByte follows the values of an INSERT.
+func (t *tableState) insertByte(c byte) {
+	switch {
+	case c == '\'':
+		t.quoted = !t.quoted
+	case t.quoted:
+	case c == '(':
+		if t.depth++; t.depth == 1 {
+			t.col = 0
+		}
+	case c == ')':
+		t.depth--
+	case c == ',' && t.depth == 1:
+		t.col++
+	}
+}
+
+// cellHint reads the name in a cell. Prose is no name.
 func cellHint(cell []byte) hint {
 	cell = bytes.Trim(cell, " \"\r'`")
 	if len(cell) == 0 || len(cell) > maxTableCell {
@@ -100,49 +163,4 @@ func cellHint(cell []byte) hint {
 		return 0
 	}
 	return nameHint(cell)
-}
-
-// insertHint finds the column of a value in INSERT INTO t (a, b) VALUES (…), (…).
-func (s *search) insertHint(line, i int) hint {
-	b := s.b
-	list := bytes.IndexByte(b[line:i], '(')
-	if list < 0 {
-		return 0
-	}
-	list += line + 1
-	shut := bytes.IndexByte(b[list:i], ')')
-	if shut < 0 {
-		return 0
-	}
-	shut += list
-	col, depth, quoted := 0, 0, false
-	for _, c := range b[shut+1 : i] {
-		switch {
-		case c == '\'':
-			quoted = !quoted
-		case quoted:
-		case c == '(':
-			if depth++; depth == 1 {
-				col = 0
-			}
-		case c == ')':
-			depth--
-		case c == ',' && depth == 1:
-			col++
-		}
-	}
-	if depth != 1 {
-		return 0
-	}
-	for p := list; p < shut; col-- {
-		q := p
-		for q < shut && b[q] != ',' {
-			q++
-		}
-		if col == 0 {
-			return cellHint(b[p:q])
-		}
-		p = q + 1
-	}
-	return 0
 }

@@ -21,6 +21,9 @@ func (s *search) colon(i int) int {
 	return s.assigned(i)
 }
 
+// maxURL is how far a URL is read that is not looked for as such.
+const maxURL = 2048
+
 // url looks at a URL around "://" at i. One that carries a password is a
 // secret as a whole.
 func (s *search) url(i int) int {
@@ -38,11 +41,18 @@ func (s *search) url(i int) int {
 	if i-start < 2 {
 		return i + 3
 	}
+	if c := s.peek(i + 3); !isAlnum(c) && c < 0x80 && c != '[' && c != ':' && c != '_' && c != '%' {
+		return i + 3
+	}
+	most := len(b)
+	if !s.wanted.has(kindURL) {
+		most = min(most, i+maxURL) // it is looked into again
+	}
 	end := i + 3
 	brackets := 0
 	at, pass, slash := 0, 0, 0
 	authority := true
-	for end < len(b) && classes[b[end]]&isURLish != 0 {
+	for end < most && classes[b[end]]&isURLish != 0 {
 		switch b[end] {
 		case '/', '?', '#':
 			if authority {
@@ -91,9 +101,6 @@ done:
 	}
 	if hasPrefixAt(b, i+3, "hooks.slack.com/services/") {
 		return s.add(kindSecret, start, end)
-	}
-	if !isAlnum(b[i+3]) && b[i+3] < 0x80 && b[i+3] != '[' {
-		return i + 3
 	}
 	if !s.wanted.has(kindURL) {
 		return i + 3 // look inside

@@ -4,7 +4,7 @@ package mask
 // an address in hexadecimal groups. The pass goes on after the word.
 func (s *search) word(i int) int {
 	b := s.b
-	start := s.escaped(s.runStart(i, isToken))
+	start := s.escaped(s.tokenStart(i))
 	end := i
 	plain := true // hexadecimal, as in a UUID or a digest
 	for end < len(b) && classes[b[end]]&isToken != 0 {
@@ -59,7 +59,7 @@ func allHex(v []byte) bool {
 func (s *search) token(start, end int) int {
 	b := s.b
 	if s.before(start) == '.' { // SG.xxx.yyy, hvs.xxx
-		p := s.runStart(start-1, isToken)
+		p := max(s.runStart(start-1, isWord), start-6)
 		if n := start - p; n <= 5 {
 			if e := s.prefixed(p); e > 0 {
 				return s.add(kindSecret, p, e)

@@ -118,6 +118,25 @@ func (p *Policy) CouldWrite(id *doorward.Identity, target string) bool {
 	return p.could(id, target, notReadOnly(id, target))
 }
 
+// CouldAnyoneWrite reports whether somebody could be allowed anything on this
+// target that is not plainly a read. It is false only when that is certain.
+func (p *Policy) CouldAnyoneWrite(target string) bool {
+	w := notReadOnly(nil, target)
+	could := false
+	for _, r := range p.rules {
+		switch possible := r.when.possible(w); {
+		case !r.targets.match(target) || possible == no:
+		case r.outcome == doorward.Deny:
+			if possible == yes && r.Who.IsZero() && r.objects == nil && r.outside == nil {
+				return false
+			}
+		default:
+			could = true
+		}
+	}
+	return could
+}
+
 func (p *Policy) could(id *doorward.Identity, target string, w world) bool {
 	if id == nil || !boundTo(id, target) {
 		return false

@@ -456,6 +456,22 @@ func TestReachesAndCouldWrite(t *testing.T) {
 			t.Errorf("%s: could write %v", c.name, got)
 		}
 	}
+	for _, c := range []struct {
+		rules []Rule
+		want  bool
+	}{
+		{nil, false},
+		{standard(), true},
+		{standard()[:1], false},
+		{[]Rule{{Name: "a", Targets: all, When: "'dba' in identity.groups && effect.writes", Then: "allow"}}, true},
+		{[]Rule{{Name: "a", Targets: all, When: "identity.agent == 'x'", Then: "allow"}, {Name: "d", Targets: all, When: "effect.writes", Then: "deny"}}, true},
+		{[]Rule{{Name: "a", Targets: all, Then: "allow"}, {Name: "d", Targets: all, When: "!effect.read_only", Then: "deny"}}, false},
+		{[]Rule{{Name: "a", Targets: all, Then: "allow"}, {Name: "d", Targets: all, Who: Who{Agents: []string{"*"}}, Then: "deny"}}, true},
+	} {
+		if got := compile(t, c.rules...).CouldAnyoneWrite("orders-db"); got != c.want {
+			t.Errorf("%+v: anyone could write: %v", c.rules, got)
+		}
+	}
 	p := compile(t, standard()...)
 	if p.Reaches(nil, "x") || p.CouldWrite(nil, "x") {
 		t.Error("nobody reaches something")

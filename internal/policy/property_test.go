@@ -215,6 +215,9 @@ func TestInvariants(t *testing.T) {
 		if d.Outcome != doorward.Deny && !e.ReadOnly() && !p.CouldWrite(in.Identity, in.Target) {
 			t.Fatal("may do more than read, yet could not write")
 		}
+		if p.CouldWrite(in.Identity, in.Target) && !p.CouldAnyoneWrite(in.Target) {
+			t.Fatal("could write, yet nobody could")
+		}
 	})
 }
 
@@ -347,6 +350,34 @@ func FuzzCompile(f *testing.F) {
 			if d.Outcome != doorward.Deny && !e.ReadOnly() && !p.CouldWrite(ada, "orders-db") {
 				t.Fatalf("%s: could not write", when)
 			}
+		}
+	})
+}
+
+// Conditions made of whatever tokens compile or are refused with a reason, and
+// what compiles decides without trouble.
+func TestRandomConditions(t *testing.T) {
+	tokens := append([]string{"(", ")", "&&", "||", "!", "==", "!=", "<", ">=", "+", "-", "*", "/", "%", "in", "[", "]", "{", "}", ",", ".", "?", ":", "1", "0", "-1", "'x'", "b'x'", "1.5", "1u", "null",
+		"effect", "identity", "target", "time", "o", "effect.objects", "effect.verbs", ".exists(o, ", ".all(o, ", ".map(o, ", "o.name", "has(", "size(", "glob(", "matches(", "type(", "dyn(", "effect.bound", "identity.groups", "doorward.Object"}, atoms...)
+	inputs := []*doorward.Effect{read("public.a"), write("public.a", doorward.VerbDelete, -1), {}}
+	rapid.Check(t, func(t *rapid.T) {
+		when := ""
+		for _, tok := range rapid.SliceOfN(rapid.SampledFrom(tokens), 1, 9).Draw(t, "tokens") {
+			when += tok + " "
+		}
+		p, err := Compile(Document{Rules: []Rule{{Name: "r", Targets: []string{"*"}, When: when, Then: "allow"}}})
+		if err != nil {
+			if err.Error() == "" {
+				t.Fatal("no reason")
+			}
+			return
+		}
+		for _, e := range inputs {
+			in := Input{Identity: ada, Target: "orders-db", Protocol: "postgres", Effect: e, Now: now}
+			if d := p.Decide(in); d.Outcome == doorward.Allow && (!e.Complete || (!e.ReadOnly() && !p.CouldWrite(ada, "orders-db"))) {
+				t.Fatalf("%s: %+v", when, d)
+			}
+			p.WhoCan("orders-db", doorward.VerbDelete)
 		}
 	})
 }

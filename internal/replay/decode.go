@@ -16,8 +16,13 @@ import (
 // one only the size is told.
 const maxMessage = 1 << 20
 
-// maxText bounds a text of one entry.
-const maxText = 64 << 10
+// Bounds of one entry, and of the statements whose columns are remembered.
+const (
+	maxText       = 64 << 10
+	maxColumns    = 1664 // as many as Postgres has
+	maxEntry      = 4 << 20
+	maxRemembered = 8 << 10
+)
 
 // decoder turns frames into entries.
 type decoder struct {
@@ -35,6 +40,7 @@ type decoder struct {
 	partial []byte // a message that goes on in the next frame
 	skip    int    // bytes of an oversized message still to come
 	reply   *Entry // result being read
+	held    int    // bytes of its rows
 	fields  []field
 	unknown bool // fields come from an earlier description: formats are guesses
 }
@@ -123,10 +129,10 @@ func (d *decoder) requested(e Entry, f doorward.Frame) error {
 		e.Truncated = e.Truncated || cut
 	}
 	e.Decision, e.Rule, e.Reason, e.Review = r.Decision, r.Rule, r.Reason, r.Review
-	if d.texts == nil || len(d.texts) > 4096 {
+	if d.texts == nil || len(d.texts) > 1024 {
 		d.texts = map[uint64]string{}
 	}
-	if len(r.Statement) <= maxText {
+	if len(r.Statement) <= maxRemembered {
 		d.texts[f.Request] = r.Statement
 	}
 	return d.emit(e)
@@ -237,13 +243,13 @@ func (d *decoder) oversized(kind byte, size int) error {
 func (d *decoder) result() *Entry {
 	if d.reply == nil {
 		e := d.now(KindReply, "")
-		d.reply = &e
+		d.reply, d.held = &e, 0
 		if d.fields == nil {
 			if d.fields = d.shapes[d.statement]; d.fields != nil {
 				d.unknown = true
 			}
 		}
-		for _, f := range d.fields {
+		for _, f := range d.fields[:min(len(d.fields), maxColumns)] {
 			d.reply.Columns = append(d.reply.Columns, f.name)
 		}
 	}
@@ -257,7 +263,7 @@ func (d *decoder) message(kind byte, b []byte) error {
 			return err
 		}
 		d.fields, d.unknown = parseFields(b), false
-		if d.statement != "" && len(d.shapes) < 256 {
+		if d.statement != "" && len(d.shapes) < 256 && len(d.fields) <= maxColumns {
 			d.shapes[d.statement] = d.fields
 		}
 	case 'D':
@@ -265,11 +271,10 @@ func (d *decoder) message(kind byte, b []byte) error {
 	case 'C':
 		e := d.result()
 		tag, _ := text(bytes.TrimRight(b, "\x00"), 256)
-		if e.Text == "" {
-			e.Text = tag
-		} else {
-			e.Text += "\n" + tag
+		if e.Text != "" && !strings.HasSuffix(e.Text, "\n") {
+			e.Text += "\n"
 		}
+		e.Text += tag
 		d.fields = nil
 		return d.endReply()
 	case 'E', 'N':
@@ -298,19 +303,15 @@ func (d *decoder) message(kind byte, b []byte) error {
 func (d *decoder) row(b []byte) {
 	e := d.result()
 	e.RowCount++
-	if len(e.Rows) >= d.limit.Rows {
-		e.Truncated = true
-		return
-	}
-	if len(b) < 2 {
+	if len(e.Rows) >= d.limit.Rows || d.held > maxEntry || len(b) < 2 {
 		e.Truncated = true
 		return
 	}
 	n := int(b[0])<<8 | int(b[1])
 	b = b[2:]
-	row := make([]*string, 0, min(n, len(b)/4+1))
+	row := make([]*string, 0, min(n, maxColumns, len(b)/4+1))
 	for i := range n {
-		if len(b) < 4 {
+		if len(b) < 4 || i == maxColumns {
 			e.Truncated = true
 			break
 		}
@@ -332,8 +333,10 @@ func (d *decoder) row(b []byte) {
 		v, cut := f.show(b[:size], d.limit.Cell)
 		e.Truncated = e.Truncated || cut
 		row = append(row, &v)
+		d.held += len(v)
 		b = b[size:]
 	}
+	d.held += 24 * len(row)
 	e.Rows = append(e.Rows, row)
 }
 

@@ -53,9 +53,9 @@ file({ state: "spent", created: iso(now() - 90 * min), decided: iso(now() - 88 *
 file({ state: "denied", created: iso(now() - 200 * min), decided: iso(now() - 190 * min), statement: "ALTER TABLE public.orders DROP COLUMN note", effect: effect(["define"], [{ kind: "table", name: "public.orders", verbs: ["define"] }], { traits: ["irreversible"] }), votes: [{ by: "grace@corp.example", approve: false, at: iso(now() - 190 * min), comment: "Not without a migration. Open a pull request." }] });
 
 const sessions = [
-  { id: "s_01jd7q", identity: ada, target: "orders-db", protocol: "postgres", remote: "10.1.4.7:51544", started: iso(now() - 6 * min), live: true, requests: 7, rows: 61, bytes: 8123, denied: 1, held: 1 },
-  { id: "s_01jd2c", identity: ben, target: "orders-db", protocol: "postgres", remote: "10.1.4.9:40122", started: iso(now() - 95 * min), ended: iso(now() - 80 * min), why: "closed", live: false, requests: 31, rows: 12044, bytes: 991233, denied: 0, held: 2 },
-  { id: "s_01jcx8", identity: { ...ada, agent: "", run: "" }, target: "billing-db", protocol: "postgres", remote: "10.1.2.2:33010", started: iso(now() - 26 * 60 * min), ended: iso(now() - 25.5 * 60 * min), why: "interrupted", live: false, requests: 4, rows: 4, bytes: 512, denied: 0, held: 0 },
+  { id: "s_01jd7q", identity: ada, target: "orders-db", protocol: "postgres", remote: "10.1.4.7:51544", started: iso(now() - 6 * min), live: true, requests: 7, rows: 61, bytes: 8123, denied: 2 },
+  { id: "s_01jd2c", identity: ben, target: "orders-db", protocol: "postgres", remote: "10.1.4.9:40122", started: iso(now() - 95 * min), ended: iso(now() - 80 * min), why: "closed", live: false, requests: 31, rows: 12044, bytes: 991233, denied: 2 },
+  { id: "s_01jcx8", identity: { ...ada, agent: "", run: "" }, target: "billing-db", protocol: "postgres", remote: "10.1.2.2:33010", started: iso(now() - 26 * 60 * min), ended: iso(now() - 25.5 * 60 * min), why: "interrupted", live: false, requests: 4, rows: 4, bytes: 512, denied: 0 },
 ];
 const cols = ["id", "name", "email", "card", "created_at", "note"];
 const timeline = (s) => ({

@@ -49,7 +49,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1360, height: 900 }, reducedMotion: "reduce" });
 const page = await context.newPage();
-page.setDefaultTimeout(15_000);
+page.setDefaultTimeout(30_000);
 
 // What must not happen, whatever else goes well.
 const faults = [];
@@ -81,7 +81,7 @@ try {
   await user.fill(env.DOORWARD_USER);
   await page.getByLabel("Password", { exact: true }).fill("not the password");
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
-  await page.getByText("Not signed in").waitFor();
+  await page.getByText("The sign-in did not work", { exact: true }).waitFor();
   saw("a wrong password is refused:", (await page.getByRole("alert").innerText()).replaceAll("\n", " · "));
   await page.getByLabel("Password", { exact: true }).fill(env.DOORWARD_PASSWORD);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();

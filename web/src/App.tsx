@@ -15,8 +15,13 @@ import { Dialog, Empty, ErrorBox, Loading } from "./ui/bits";
 import { Icon, Logo, type IconName } from "./ui/icons";
 import { Marked } from "./ui/Marked";
 
+const meQuery = { queryKey: ["me"], queryFn: ({ signal }: { signal: AbortSignal }) => api.me(signal), staleTime: 60_000, refetchInterval: 60_000 };
+
+/** Who is signed in. */
+export const useMe = (): Me | null | undefined => useQuery(meQuery).data;
+
 export function App() {
-  const me = useQuery({ queryKey: ["me"], queryFn: ({ signal }) => api.me(signal), staleTime: 60_000, refetchInterval: 60_000 });
+  const me = useQuery(meQuery);
 
   if (me.data === null) return <SignIn />;
   if (!me.data)

@@ -31,6 +31,7 @@ type analyzer struct {
 	depth    int
 	inView   int
 	viewing  map[*relation]bool
+	subNames map[*pg.SubLink]string // names of the columns of scalar subqueries
 	stateful bool
 	prepared map[string]*doorward.Reading // made by this text; nil value: closed by it
 	cursors  map[string]*doorward.Reading
@@ -39,7 +40,7 @@ type analyzer struct {
 }
 
 func newAnalyzer(env *Env, cat *Catalog, st State) *analyzer {
-	a := &analyzer{env: env, cat: cat, st: st, listed: map[string]bool{}, viewing: map[*relation]bool{},
+	a := &analyzer{env: env, cat: cat, st: st, listed: map[string]bool{}, viewing: map[*relation]bool{}, subNames: map[*pg.SubLink]string{},
 		prepared: map[string]*doorward.Reading{}, cursors: map[string]*doorward.Reading{}}
 	if env != nil {
 		for _, f := range env.Functions {

@@ -165,7 +165,7 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 	case *pg.Node_DropdbStmt:
 		st.Kind = "DROP DATABASE"
 		a.shape("database", x.DropdbStmt.GetDbname(), def)
-		a.sink.traits |= doorward.TraitIrreversible
+		a.sink.traits |= doorward.TraitIrreversible | doorward.TraitUnbounded
 	default:
 		st.Kind = "UNKNOWN"
 		a.unsure("this kind of statement is not known to doorward")
@@ -311,7 +311,7 @@ func (a *analyzer) permits(n *pg.Node, st *doorward.Statement) bool {
 	case *pg.Node_DropOwnedStmt:
 		st.Kind = "DROP OWNED"
 		a.shape("role", roles(x.DropOwnedStmt.GetRoles()), grant|doorward.VerbDefine|doorward.VerbDelete)
-		a.sink.traits |= doorward.TraitIrreversible
+		a.sink.traits |= doorward.TraitIrreversible | doorward.TraitUnbounded
 	default:
 		return false
 	}
@@ -428,7 +428,8 @@ func (a *analyzer) drop(s *pg.DropStmt, st *doorward.Statement) {
 	case pg.ObjectType_OBJECT_POLICY:
 		verb = doorward.VerbGrant
 	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_SCHEMA, pg.ObjectType_OBJECT_MATVIEW, pg.ObjectType_OBJECT_SEQUENCE:
-		a.sink.traits |= doorward.TraitIrreversible
+		// All its rows go with it, and nothing bounds them.
+		a.sink.traits |= doorward.TraitIrreversible | doorward.TraitUnbounded
 		verb |= doorward.VerbDelete
 	}
 	if s.GetConcurrent() {

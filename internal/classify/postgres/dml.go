@@ -216,6 +216,15 @@ func (a *analyzer) writtenColumns(rel *relation, cols []string) {
 	for _, c := range cols {
 		written[c] = true
 	}
+	for c := range written { // a value may be cast on its way in
+		if t := rel.types[c]; t != "" && t != generatedColumn {
+			for _, k := range a.cat.casts {
+				if k.extension == "" && typeMatches(k.to, t) {
+					a.execute("cast", k.from+" to "+k.to)
+				}
+			}
+		}
+	}
 	for _, key := range rel.keys {
 		for _, c := range key {
 			if m, origin := a.masked(rel, c); m != "" && written[c] {

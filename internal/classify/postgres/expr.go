@@ -306,6 +306,7 @@ func (a *analyzer) subLink(x *pg.SubLink, sc *scope) value {
 		return value{} // its columns are not looked at
 	case pg.SubLinkType_EXPR_SUBLINK:
 		if len(out.cols) == 1 && !out.open {
+			a.subNames[x] = out.cols[0].name
 			v := out.cols[0].value
 			v.source = ""
 			return v
@@ -335,7 +336,7 @@ func (a *analyzer) cast(t *pg.TypeName) {
 		full = schema + "." + name
 	}
 	for _, c := range a.cat.casts {
-		if c.extension == "" && (typeMatches(c.to, full) || typeMatches(c.from, full)) {
+		if c.extension == "" && typeMatches(c.to, full) {
 			a.execute("cast", c.from+" to "+c.to)
 			return
 		}

@@ -111,7 +111,11 @@ func (a *analyzer) rangeFunction(rf *pg.RangeFunction, sc *scope) *from {
 		if len(defs) == 0 {
 			defs = rf.GetColdeflist()
 		}
-		r := a.functionColumns(parts[0], alias.GetAliasname())
+		named := ""
+		if len(rf.GetFunctions()) == 1 {
+			named = alias.GetAliasname()
+		}
+		r := a.functionColumns(parts[0], named)
 		if len(defs) > 0 {
 			r = rows{}
 			for _, d := range defs {
@@ -132,7 +136,7 @@ func (a *analyzer) rangeFunction(rf *pg.RangeFunction, sc *scope) *from {
 	}
 	f := single(out, alias, nil)
 	if f.items[0].alias == "" && len(rf.GetFunctions()) == 1 {
-		f.items[0].alias = figureName(rf.GetFunctions()[0].GetList().GetItems()[0])
+		f.items[0].alias = a.figureName(rf.GetFunctions()[0].GetList().GetItems()[0])
 	}
 	return f
 }
@@ -143,7 +147,7 @@ func (a *analyzer) functionColumns(n *pg.Node, alias string) rows {
 	one := func() rows {
 		name := alias
 		if name == "" {
-			name = figureName(n)
+			name = a.figureName(n)
 		}
 		return rows{cols: []column{{name: name}}}
 	}
@@ -154,10 +158,12 @@ func (a *analyzer) functionColumns(n *pg.Node, alias string) rows {
 	name := names[len(names)-1]
 	if name == "unnest" {
 		if len(fc.GetArgs()) == 1 {
-			return rows{cols: one().cols, open: false}
+			// An array of rows yields their fields instead.
+			return rows{cols: one().cols, open: !plainArray(fc.GetArgs()[0])}
 		}
 		var r rows
-		for range fc.GetArgs() {
+		for _, arg := range fc.GetArgs() {
+			r.open = r.open || !plainArray(arg)
 			r.cols = append(r.cols, column{name: "unnest"})
 		}
 		return r
@@ -174,6 +180,26 @@ func (a *analyzer) functionColumns(n *pg.Node, alias string) rows {
 		r.cols = append(r.cols, column{name: c})
 	}
 	return r
+}
+
+// plainArray is an array whose elements are surely not rows.
+func plainArray(n *pg.Node) bool {
+	switch x := n.GetNode().(type) {
+	case *pg.Node_AArrayExpr:
+		for _, e := range x.AArrayExpr.GetElements() {
+			if !constant(e) && !plainArray(e) {
+				return false
+			}
+		}
+		return true
+	case *pg.Node_TypeCast:
+		names := fieldNames(x.TypeCast.GetTypeName().GetNames())
+		return len(names) > 0 && builtinTypes[names[len(names)-1]]
+	case *pg.Node_FuncCall:
+		names := fieldNames(x.FuncCall.GetFuncname())
+		return len(names) == 1 && (names[0] == "string_to_array" || names[0] == "regexp_split_to_array" || names[0] == "current_schemas")
+	}
+	return false
 }
 
 func (a *analyzer) xmlTable(x *pg.RangeTableFunc, sc *scope) *from {

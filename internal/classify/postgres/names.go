@@ -5,8 +5,8 @@ import (
 )
 
 // figureName gives the name that the server gives an unnamed output column.
-func figureName(n *pg.Node) string {
-	name, _ := figure(n, 0)
+func (a *analyzer) figureName(n *pg.Node) string {
+	name, _ := a.figure(n, 0)
 	if name == "" {
 		return "?column?"
 	}
@@ -14,7 +14,7 @@ func figureName(n *pg.Node) string {
 }
 
 // figure gives a name and how strong it is: 2 for a name, 1 for a fallback.
-func figure(n *pg.Node, depth int) (string, int) {
+func (a *analyzer) figure(n *pg.Node, depth int) (string, int) {
 	if n == nil || depth > maxNesting {
 		return "", 0
 	}
@@ -31,7 +31,7 @@ func figure(n *pg.Node, depth int) (string, int) {
 				return s.GetSval(), 2
 			}
 		}
-		return figure(x.AIndirection.GetArg(), depth+1)
+		return a.figure(x.AIndirection.GetArg(), depth+1)
 	case *pg.Node_FuncCall:
 		names := fieldNames(x.FuncCall.GetFuncname())
 		if len(names) > 0 {
@@ -42,7 +42,7 @@ func figure(n *pg.Node, depth int) (string, int) {
 			return "nullif", 2
 		}
 	case *pg.Node_TypeCast:
-		if name, strength := figure(x.TypeCast.GetArg(), depth+1); strength == 2 {
+		if name, strength := a.figure(x.TypeCast.GetArg(), depth+1); strength == 2 {
 			return name, 2
 		}
 		names := fieldNames(x.TypeCast.GetTypeName().GetNames())
@@ -50,7 +50,7 @@ func figure(n *pg.Node, depth int) (string, int) {
 			return names[len(names)-1], 1
 		}
 	case *pg.Node_CollateClause:
-		return figure(x.CollateClause.GetArg(), depth+1)
+		return a.figure(x.CollateClause.GetArg(), depth+1)
 	case *pg.Node_GroupingFunc:
 		return "grouping", 2
 	case *pg.Node_MergeSupportFunc:
@@ -62,23 +62,14 @@ func figure(n *pg.Node, depth int) (string, int) {
 		case pg.SubLinkType_ARRAY_SUBLINK:
 			return "array", 2
 		case pg.SubLinkType_EXPR_SUBLINK:
-			s := x.SubLink.GetSubselect().GetSelectStmt()
-			for s.GetLarg() != nil {
-				s = s.GetLarg()
+			// The name of its one column, which reading it has found.
+			if name := a.subNames[x.SubLink]; name != "" {
+				return name, 2
 			}
-			if t := s.GetTargetList(); len(t) > 0 {
-				rt := t[0].GetResTarget()
-				if rt.GetName() != "" {
-					return rt.GetName(), 2
-				}
-				return figure(rt.GetVal(), depth+1)
-			}
-			if len(s.GetValuesLists()) > 0 {
-				return "column1", 2
-			}
+			return "?column?", 2
 		}
 	case *pg.Node_CaseExpr:
-		if name, strength := figure(x.CaseExpr.GetDefresult(), depth+1); strength == 2 {
+		if name, strength := a.figure(x.CaseExpr.GetDefresult(), depth+1); strength == 2 {
 			return name, 2
 		}
 		return "case", 1
@@ -94,9 +85,13 @@ func figure(n *pg.Node, depth int) (string, int) {
 		}
 		return "greatest", 2
 	case *pg.Node_SqlvalueFunction:
-		return valueFunctionNames[x.SqlvalueFunction.GetOp()], 2
+		if name := valueFunctionNames[x.SqlvalueFunction.GetOp()]; name != "" {
+			return name, 2
+		}
 	case *pg.Node_XmlExpr:
-		return xmlNames[x.XmlExpr.GetOp()], 2
+		if name := xmlNames[x.XmlExpr.GetOp()]; name != "" {
+			return name, 2
+		}
 	case *pg.Node_XmlSerialize:
 		return "xmlserialize", 2
 	case *pg.Node_JsonParseExpr:

@@ -21,8 +21,8 @@ func judgeP2(e *doorward.Effect) string {
 	switch {
 	case !e.Complete || e.Refuse != "" || e.Verbs.Has(doorward.VerbAdmin|doorward.VerbUnknown):
 		return "deny"
-	case e.Verbs.Has(doorward.VerbDefine|doorward.VerbGrant|doorward.VerbExecute),
-		e.Traits.Has(doorward.TraitUnbounded|doorward.TraitIrreversible|doorward.TraitLeaves|doorward.TraitLocks),
+	case e.Verbs.Has(doorward.VerbDefine | doorward.VerbGrant | doorward.VerbExecute),
+		e.Traits.Has(doorward.TraitUnbounded | doorward.TraitIrreversible | doorward.TraitLeaves | doorward.TraitLocks),
 		e.Bound > 100:
 		return "review"
 	}

@@ -71,19 +71,7 @@ func (a *analyzer) setOperation(s *pg.SelectStmt, sc *scope) rows {
 // hands rows on without comparing them.
 func (a *analyzer) combine(l, r rows, all bool) rows {
 	if l.open || r.open {
-		tainted := value{}
-		for _, c := range append(append([]column(nil), l.cols...), r.cols...) {
-			if c.tainted() {
-				tainted = c.value
-			}
-		}
-		if tainted.tainted() {
-			v := a.use(tainted)
-			for i := range l.cols {
-				l.cols[i].value = v
-			}
-		}
-		return rows{cols: l.cols, open: true}
+		return a.settle(rows{cols: append(append([]column(nil), l.cols...), r.cols...), open: true})
 	}
 	out := rows{cols: make([]column, len(l.cols))}
 	for i := range l.cols {
@@ -127,6 +115,9 @@ func (a *analyzer) values(s *pg.SelectStmt, sc *scope) rows {
 }
 
 func (a *analyzer) plain(s *pg.SelectStmt, sc *scope) rows {
+	if a.settingSelect(s) {
+		return rows{cols: []column{{name: "set_config"}}}
+	}
 	a.fromList(s.GetFromClause(), sc)
 	out := a.targets(s.GetTargetList(), sc)
 	a.consume(s.GetWhereClause(), sc)
@@ -166,19 +157,43 @@ func (a *analyzer) targets(list []*pg.Node, sc *scope) rows {
 			a.expr(t.GetVal(), sc)
 			out.open = true
 		} else {
+			v := a.expr(t.GetVal(), sc)
 			name := t.GetName()
 			if name == "" {
-				name = figureName(t.GetVal())
+				name = a.figureName(t.GetVal())
 			}
-			out.cols = append(out.cols, column{name, a.expr(t.GetVal(), sc)})
+			out.cols = append(out.cols, column{name, v})
 		}
 		if len(out.cols) > maxColumns {
 			a.unsure("the statement yields too many columns to be understood")
 			out.open = true
-			return out
+			break
 		}
 	}
-	return out
+	return a.settle(out)
+}
+
+// settle: where there may be more columns than are known, the places of the
+// masked ones are not known, so that they may not go on.
+func (a *analyzer) settle(r rows) rows {
+	if !r.open {
+		return r
+	}
+	var taint value
+	for _, c := range r.cols {
+		if c.tainted() {
+			taint = a.use(c.value)
+			if a.inView == 0 {
+				a.sink.hint = "name the columns one by one: the place of the masked ones among the others is not known"
+			}
+		}
+	}
+	if taint.tainted() {
+		for i := range r.cols {
+			r.cols[i].value = taint
+		}
+	}
+	return r
 }
 
 func isStar(ref *pg.ColumnRef) bool {
@@ -464,13 +479,29 @@ func (a *analyzer) body(n *pg.Node, sc *scope) rows {
 	return rows{open: true}
 }
 
+// rename gives the columns new names, from the first on.
 func rename(r rows, names []string) rows {
 	out := rows{open: r.open, cols: append([]column(nil), r.cols...)}
+	if r.open && len(names) > 0 { // the names may fall on other columns than they seem to
+		var taint value
+		for _, c := range out.cols {
+			if c.tainted() {
+				taint = value{mask: c.mask, origin: c.origin, derived: true, secret: taint.secret}
+			}
+			if c.secret != "" {
+				taint.secret = c.secret
+			}
+		}
+		for i := range out.cols {
+			out.cols[i].value = taint
+		}
+		for len(out.cols) < len(names) {
+			out.cols = append(out.cols, column{value: taint})
+		}
+	}
 	for i, n := range names {
 		if i < len(out.cols) {
 			out.cols[i].name = n
-		} else if r.open {
-			out.cols = append(out.cols, column{name: n})
 		}
 	}
 	return out

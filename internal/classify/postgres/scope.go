@@ -82,15 +82,22 @@ var systemColumns = map[string]bool{"ctid": true, "oid": true, "tableoid": true,
 // true when one might.
 func (sc *scope) find(name string) (v value, known, open bool) {
 	for s := sc; s != nil; s = s.parent {
+		here := false
 		for _, f := range s.froms {
 			for _, c := range f.cols {
 				if c.name == name && (!known || c.tainted() || c.secret != "") {
 					v, known = c.value, true
 				}
 			}
-			open = open || f.open
+			here = here || f.open
 		}
+		open = open || here
 		if known {
+			if here && s.parent != nil && !v.tainted() { // it may not be there after all
+				if ov, ok, _ := s.parent.find(name); ok && (ov.tainted() || ov.secret != "") {
+					return ov, true, open
+				}
+			}
 			return v, true, open
 		}
 		if systemColumns[name] {
@@ -276,7 +283,7 @@ func (a *analyzer) openRelation(r *relation, verb doorward.Verb) rows {
 	if kind == "catalog" && verb&^doorward.VerbRead != 0 {
 		a.sink.object("catalog", r.full(), doorward.VerbAdmin)
 	}
-	if secretRelations[r.name] && r.schema == "pg_catalog" {
+	if secretRelations[r.name] && r.system() {
 		a.sink.object("catalog", r.full(), doorward.VerbAdmin)
 		if a.sink.hint == "" {
 			a.sink.hint = r.full() + " shows secrets or data of tables and is not read through doorward"
@@ -297,6 +304,15 @@ func (a *analyzer) openRelation(r *relation, verb doorward.Verb) rows {
 		under = a.openView(r)
 		out.open = out.open || under.open
 	}
+	var taint value // of a view whose columns cannot be told apart
+	if under.open {
+		for _, c := range under.cols {
+			if c.tainted() {
+				taint = value{mask: c.mask, origin: c.origin, derived: true}
+			}
+		}
+		under.cols = nil
+	}
 	for i, name := range r.columns {
 		c := column{name: name, value: value{source: r.full() + "." + name}}
 		if i < len(under.cols) {
@@ -304,6 +320,9 @@ func (a *analyzer) openRelation(r *relation, verb doorward.Verb) rows {
 			if s := under.cols[i].source; s != "" {
 				c.source = s
 			}
+		}
+		if taint.derived {
+			c.value = taint
 		}
 		if m, origin := a.masked(r, name); m != "" && c.mask == "" {
 			c.mask, c.origin = m, origin
@@ -352,7 +371,8 @@ func (a *analyzer) unknownTaint() {
 // Relations and columns of pg_catalog that show secrets, data of tables or
 // what other sessions do.
 var secretRelations = set(`pg_authid pg_shadow pg_hba_file_rules pg_ident_file_mappings pg_file_settings
-	pg_largeobject pg_statistic pg_statistic_ext_data pg_stats pg_stats_ext pg_stats_ext_exprs`)
+	pg_largeobject pg_statistic pg_statistic_ext_data pg_stats pg_stats_ext pg_stats_ext_exprs
+	user_mapping_options _pg_user_mappings`)
 
 var secretColumns = set(`pg_subscription.subconninfo pg_user_mapping.umoptions pg_user_mappings.umoptions
 	pg_stat_activity.query pg_stat_activity.application_name pg_stat_activity.client_hostname

@@ -84,6 +84,7 @@ var harmlessSettings = map[string]settingRule{
 	"backslash_quote":                     oneOf("safe_encoding", "off"),
 	"escape_string_warning":               boolean,
 	"geqo":                                boolean,
+	"restrict_nonsystem_relation_kind":    oneOf("view, foreign-table", "view", "foreign-table"),
 	"plan_cache_mode":                     oneOf("auto", "force_generic_plan", "force_custom_plan"),
 }
 
@@ -309,6 +310,32 @@ func (a *analyzer) setConfig(f *pg.FuncCall) bool {
 		return true
 	}
 	a.set(name, v, true)
+	return true
+}
+
+// settingSelect reads SELECT set_config(name, 'x', false) FROM pg_settings
+// WHERE name = 'y', by which pg_dump sets what an older server may not have.
+func (a *analyzer) settingSelect(s *pg.SelectStmt) bool {
+	if len(s.GetTargetList()) != 1 || len(s.GetFromClause()) != 1 || s.GetWithClause() != nil || len(s.GetGroupClause()) > 0 {
+		return false
+	}
+	f := s.GetTargetList()[0].GetResTarget().GetVal().GetFuncCall()
+	names := fieldNames(f.GetFuncname())
+	rv := s.GetFromClause()[0].GetRangeVar()
+	where := s.GetWhereClause().GetAExpr()
+	if len(names) == 0 || names[len(names)-1] != "set_config" || (len(names) > 1 && names[0] != "pg_catalog") || len(f.GetArgs()) != 3 ||
+		len(a.cat.visible("", "set_config")) > 0 || rv.GetRelname() != "pg_settings" || (rv.GetSchemaname() != "" && rv.GetSchemaname() != "pg_catalog") ||
+		rv.GetAlias() != nil || where.GetKind() != pg.A_Expr_Kind_AEXPR_OP || !a.plainEquals(where) {
+		return false
+	}
+	name, ok1 := constantText(where.GetRexpr())
+	v, ok2 := constantText(f.GetArgs()[1])
+	l, ok3 := constantText(f.GetArgs()[2])
+	if !ok1 || !ok2 || !ok3 || !boolean(strings.ToLower(l)) || bareName(where.GetLexpr()) != "name" || bareName(f.GetArgs()[0]) != "name" || name == "search_path" {
+		return false
+	}
+	a.set(name, v, true)
+	a.sink.object("catalog", "pg_catalog.pg_settings", doorward.VerbRead)
 	return true
 }
 

@@ -107,10 +107,6 @@ func (a *analyzer) output(out rows, st *doorward.Statement) {
 			a.maskOther(c.value)
 		}
 		st.Columns = append(st.Columns, doorward.Column{Name: c.name, Source: c.source, Masked: c.mask})
-		if c.mask != "" && out.open {
-			a.maskOther(c.value)
-			a.sink.hint = "name the columns one by one: the place of the masked ones among the others is not known"
-		}
 	}
 	if out.open {
 		st.Columns = nil
@@ -129,11 +125,41 @@ func (a *analyzer) selectStatement(s *pg.SelectStmt, st *doorward.Statement) {
 	into := firstInto(s)
 	if into == nil {
 		a.output(a.query(s, nil), st)
+		if a.massRead(s) {
+			a.sink.traits |= doorward.TraitMassRead
+		}
 		return
 	}
 	st.Kind = "SELECT INTO"
 	a.createAs(s, into, st)
 }
+
+// massRead is a query of tables that neither a condition, nor a limit, nor an
+// aggregate bounds.
+func (a *analyzer) massRead(s *pg.SelectStmt) bool {
+	if s.GetOp() == pg.SetOperation_SETOP_UNION {
+		return s.GetLimitCount() == nil && (a.massRead(s.GetLarg()) || a.massRead(s.GetRarg()))
+	}
+	if len(s.GetFromClause()) == 0 || s.GetWhereClause() != nil || s.GetLimitCount() != nil || len(s.GetGroupClause()) > 0 || len(s.GetDistinctClause()) > 0 {
+		return false
+	}
+	for _, n := range s.GetTargetList() {
+		names := fieldNames(n.GetResTarget().GetVal().GetFuncCall().GetFuncname())
+		if len(names) > 0 && n.GetResTarget().GetVal().GetFuncCall().GetOver() == nil && aggregates[names[len(names)-1]] {
+			return false
+		}
+	}
+	for k := range a.sink.objects {
+		switch k.kind {
+		case "table", "view", "matview", "foreign":
+			return true
+		}
+	}
+	return false
+}
+
+var aggregates = set(`count sum avg min max array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg
+	bool_and bool_or every bit_and bit_or stddev variance percentile_cont percentile_disc mode`)
 
 // firstInto finds and takes INTO of the leftmost SELECT, where the grammar
 // lets it stand.

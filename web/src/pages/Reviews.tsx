@@ -92,7 +92,7 @@ function News({ list }: { list?: Review[] }) {
 }
 
 // Only the beginning is looked at here: the page of the request looks at all.
-const marked = (r: Review) => segments(r.statement.slice(0, 4000)).some((s) => s.mark && s.mark.kind !== "run");
+const marked = (r: Review) => segments(r.statement.slice(0, 4000)).some((s) => s.mark && s.mark.kind !== "run" && s.mark.kind !== "sign");
 
 function Row({ r, at }: { r: Review; at: boolean }) {
   const ref = useRef<HTMLLIElement>(null);

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import { api } from "../api/client";
 import { usePollInterval } from "../api/live";
 import type { Session } from "../api/types";
+import { useMe } from "../App";
 import { useKeys, useNow, useSettled, useTitle } from "../lib/hooks";
 import { Link, navigate, usePlace } from "../lib/router";
 import { count, plural, span, whenShort } from "../lib/time";
@@ -16,6 +17,7 @@ const step = 100;
 export function SessionsPage() {
   useTitle("Sessions");
   const { query } = usePlace();
+  const me = useMe();
   const [q, setQ] = useState(query.get("q") ?? "");
   const [target, setTarget] = useState(query.get("target") ?? "");
   const [live, setLive] = useState(query.get("live") === "true");
@@ -101,7 +103,7 @@ export function SessionsPage() {
               Show all sessions
             </button>
           ) : (
-            "When somebody connects to a target through doorward, the session is listed here and recorded."
+            me?.admin ? "When somebody connects to a target through doorward, the session is listed here and recorded." : "Your sessions and those of your agents are listed here. Administrators see everybody’s."
           )}
         </Empty>
       )}

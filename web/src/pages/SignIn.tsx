@@ -84,7 +84,7 @@ function Password({ providers, primary }: { providers: Provider[]; primary: bool
       <input id={id + "u"} name="username" autoComplete="username" autoCapitalize="none" spellCheck={false} maxLength={256} autoFocus value={user} onChange={(e) => setUser(e.target.value)} />
       <label htmlFor={id + "w"}>Password</label>
       <input id={id + "w"} name="password" type="password" autoComplete="current-password" maxLength={1024} value={password} onChange={(e) => setPassword(e.target.value)} />
-      {signIn.isError && <ErrorBox error={signIn.error} title="Not signed in" />}
+      {signIn.isError && <ErrorBox error={signIn.error} title="The sign-in did not work" />}
       <button type="submit" className={`button wide ${primary ? "primary" : ""}`} disabled={signIn.isPending || !user.trim() || !password}>
         {signIn.isPending ? "Signing in…" : "Sign in"}
       </button>
