@@ -22,6 +22,7 @@ type Identity struct {
 	Groups     []string  `json:"groups,omitempty"`     //
 	Agent      string    `json:"agent,omitempty"`      // the agent acting for the person; "" for people
 	Run        string    `json:"run,omitempty"`        // the agent's run
+	Task       string    `json:"task,omitempty"`       // why the run was started, in the person's words
 	Chain      []string  `json:"chain,omitempty"`      // sub-agents, outermost first
 	Workload   bool      `json:"workload,omitempty"`   // a CI job or pod, not a person
 	Credential string    `json:"credential,omitempty"` // id of the credential, for revocation; never the secret

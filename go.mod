@@ -2,6 +2,11 @@ module github.com/doorward/doorward
 
 go 1.26.0
 
+ignore (
+	./web/node_modules
+	./e2e/node/node_modules
+)
+
 require (
 	cel.dev/cel-go v0.33.2
 	github.com/alecthomas/kong v1.17.0

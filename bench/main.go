@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type settings struct {
 	wideRows int
 	out      string
 	parts    []string
+	tls      bool
 }
 
 func main() {
@@ -45,19 +47,28 @@ func parse(args []string) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	s := settings{clients: []int{1, 8, 64}}
+	s := settings{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&s.seconds, "seconds", 4, "length of each measurement")
 	f.IntVar(&s.runs, "runs", 5, "measurements of each kind; the median counts")
 	modes := f.String("modes", "simple,extended,prepared", "protocols of pgbench")
+	clients := f.String("clients", "1,8,64", "clients of pgbench")
 	parts := f.String("parts", "statements,latency,wide,idle", "what to measure")
 	f.IntVar(&s.idle, "idle", 1000, "idle sessions whose memory is measured")
 	f.IntVar(&s.wideRows, "rows", 100_000, "rows of the wide result")
+	f.BoolVar(&s.tls, "tls", false, "clients reach doorward by TLS (the others stay without)")
 	f.StringVar(&s.out, "out", filepath.Join(root, "bench/results.json"), "file for the results")
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
 	s.modes, s.parts = strings.Split(*modes, ","), strings.Split(*parts, ",")
+	for _, c := range strings.Split(*clients, ",") {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 1 {
+			return s, fmt.Errorf("-clients %q: want numbers such as 1,8,64", *clients)
+		}
+		s.clients = append(s.clients, n)
+	}
 	if s.seconds < 1 || s.runs < 1 {
 		return s, errors.New("-seconds and -runs have to be at least 1")
 	}

@@ -24,9 +24,9 @@ type way struct {
 	user     string
 	password string
 	database string
-	pid      int    // of the process in the middle; 0: none
-	ca       string // PEM file; "": no TLS
-	gate     *harness.Gate
+	pid      int           // of the process in the middle; 0: none
+	ca       string        // PEM file; "": no TLS
+	gate     *harness.Gate // with TLS only
 }
 
 // stage is the server and all ways to it.
@@ -62,7 +62,7 @@ func newStage(ctx context.Context, s settings) (*stage, error) {
 
 func (st *stage) set(ctx context.Context, s settings) error {
 	var err error
-	if st.pg, err = pgtest.Start(ctx, pgtest.Options{Settings: map[string]string{"max_connections": "2300", "shared_buffers": "256MB", "shared_preload_libraries": ""}}); err != nil {
+	if st.pg, err = pgtest.Start(ctx, pgtest.Options{Trust: true, Settings: map[string]string{"max_connections": "2300", "shared_buffers": "256MB", "shared_preload_libraries": ""}}); err != nil {
 		return err
 	}
 	secret, err := st.pg.Role(ctx, "bench")
@@ -93,7 +93,7 @@ func (st *stage) set(ctx context.Context, s settings) error {
 	if err := st.startBouncer(secret); err != nil {
 		return err
 	}
-	return st.startGate(ctx, secret)
+	return st.startGate(ctx, secret, s)
 }
 
 // startBouncer runs pgbouncer in session mode, as an unprivileged user.
@@ -152,7 +152,7 @@ func (st *stage) startBouncer(secret string) error {
 
 // startGate runs doorward with everything on: policy, record, value
 // detection; for one of its two targets a masked column, too.
-func (st *stage) startGate(ctx context.Context, secret string) error {
+func (st *stage) startGate(ctx context.Context, secret string, s settings) error {
 	target := harness.Target{Name: "bench", Address: st.pg.Addr(), Database: "bench", User: "bench", Password: secret, Fields: map[string]any{"max_connections": 2200}}
 	masked := target
 	masked.Name = "masked"
@@ -165,8 +165,7 @@ func (st *stage) startGate(ctx context.Context, secret string) error {
 			map[string]any{"name": "no-unbounded-writes", "targets": targets, "when": "effect.unbounded", "then": "deny"},
 		},
 		Masking: []any{map[string]any{"targets": []string{"masked"}, "columns": []string{"wide.c3"}, "operator": "partial"}},
-		// Plaintext, as the others: pgbench measures the relay, not TLS.
-		Fields: map[string]any{},
+		Plain:   !s.tls,
 	}
 	var err error
 	if st.gate, err = harness.Start(ctx, cfg); err != nil {
@@ -176,7 +175,10 @@ func (st *stage) startGate(ctx context.Context, secret string) error {
 	if err != nil {
 		return err
 	}
-	w := way{name: "doorward", addr: st.gate.Postgres, user: "agent", password: person.Token, database: "bench", pid: st.gate.PID(), ca: st.gate.CAPath(), gate: st.gate}
+	w := way{name: "doorward", addr: st.gate.Postgres, user: "agent", password: person.Token, database: "bench", pid: st.gate.PID()}
+	if s.tls {
+		w.gate, w.ca = st.gate, st.gate.CAPath()
+	}
 	m := w
 	m.name, m.database = "doorward, one column masked", "masked"
 	st.ways, st.masked = append(st.ways, &w), &m

@@ -338,7 +338,7 @@ type registry struct{ *store.Store }
 
 // EndSession implements gate.Registry.
 func (r registry) EndSession(ctx context.Context, e gate.SessionEnd) error {
-	return r.Store.EndSession(ctx, e.ID, store.SessionEnd{Ended: e.Ended, Reason: e.Why, Seal: e.Seal, Requests: int64(e.Requests), Refused: int64(e.Refused + e.Held), Rows: e.Rows, Bytes: e.Bytes})
+	return r.Store.EndSession(ctx, e.ID, store.SessionEnd{Ended: e.Ended, Reason: e.Why, Seal: e.Seal, Requests: int64(e.Requests), Refused: int64(e.Refused), Rows: e.Rows, Bytes: e.Bytes})
 }
 
 // port is the port number of a listener's address.

@@ -37,6 +37,7 @@ type Config struct {
 	Masking []any
 	Wait    time.Duration  // review.wait
 	Fields  map[string]any // further top-level fields, as the file spells them
+	Plain   bool           // take credentials without TLS, too: everything is on loopback
 	State   string         // folder for state; "": one of its own, removed with the process
 }
 
@@ -64,6 +65,9 @@ func (c *Config) YAML(console, postgres, state string) ([]byte, error) {
 		"targets":    targets,
 		"policy":     map[string]any{"rules": c.Rules},
 		"review":     map[string]any{"wait": c.Wait.String()},
+	}
+	if c.Plain {
+		doc["listen"].(map[string]any)["plaintext_on_loopback"] = true
 	}
 	if len(c.Masking) > 0 {
 		doc["masking"] = c.Masking

@@ -314,6 +314,52 @@ func (c *Conn) Query(sql string, timeout time.Duration) (*Result, error) {
 	return r, nil
 }
 
+// Discard reads to ReadyForQuery and keeps nothing: it says how much came. It
+// is for measuring, and costs as little as reading frames can.
+func (c *Conn) Discard(timeout time.Duration) (size int64, rows int, err error) {
+	c.net.SetReadDeadline(time.Now().Add(timeout))
+	buf := make([]byte, 256<<10)
+	have := copy(buf, c.buf)
+	c.buf = nil
+	skip, failed := 0, false // bytes of the current message that are still to come
+	for {
+		at := 0
+		for {
+			n := min(skip, have-at)
+			at, skip = at+n, skip-n
+			if skip > 0 || have-at < 5 {
+				break
+			}
+			t, length := buf[at], int(binary.BigEndian.Uint32(buf[at+1:]))
+			switch t {
+			case 'D', 'd':
+				rows++
+			case 'E':
+				failed = true
+			case 'Z':
+				if have-at >= length+1 {
+					size += int64(length) + 1
+					c.Tx = buf[at+5]
+					if failed {
+						return size, rows, errors.New("the server or the gate reported an error")
+					}
+					return size, rows, nil
+				}
+			}
+			if t == 'Z' {
+				break
+			}
+			size, at, skip = size+int64(length)+1, at+5, length-4
+		}
+		have = copy(buf, buf[at:have])
+		n, err := c.net.Read(buf[have:])
+		if have += n; n == 0 && err != nil {
+			c.Closed = true
+			return size, rows, err
+		}
+	}
+}
+
 // Cancel sends a CancelRequest for c's key, changed by xor, on a socket of its own.
 func (c *Conn) Cancel(ctx context.Context, xor uint32) error {
 	d := net.Dialer{Timeout: 5 * time.Second}

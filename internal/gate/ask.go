@@ -84,7 +84,7 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 		if req.Acts[i].Prepare {
 			continue
 		}
-		if err := s.intend(ctx, &p.acts[n], req.Acts[i].Params, p.grant.Review); err != nil {
+		if err := s.intend(ctx, &p.acts[n], req.Acts[i].Params, p.grant); err != nil {
 			return nil, err
 		}
 		n++
@@ -118,16 +118,16 @@ func (s *Session) welcome() error {
 	return nil
 }
 
-func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, review int64) error {
+func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, grant doorward.Grant) error {
 	a.n = s.requests.Add(1)
 	ev := s.event(doorward.EventIntent)
 	ev.Request, ev.Text, ev.Params = a.n, a.st.Text, RenderParams(params)
-	ev.Decision, ev.Rule, ev.Review = "allow", a.rule, review
-	ev.Policy = s.gate.rules.Load().Policy.Version()
-	rec := doorward.RequestRecord{Statement: a.st.Text, Params: ev.Params, Decision: "allow", Rule: a.rule, Review: review, Masked: a.st.Reading.Effect.Masked}
-	if review != 0 {
-		rec.Decision = "review"
+	ev.Decision, ev.Rule, ev.Review = "allow", a.rule, grant.Review
+	if grant.Review != 0 {
+		ev.Reason = "approved by " + strings.Join(grant.By, ", ")
 	}
+	ev.Policy = s.gate.rules.Load().Policy.Version()
+	rec := doorward.RequestRecord{Statement: a.st.Text, Params: ev.Params, Decision: "allow", Rule: a.rule, Reason: ev.Reason, Review: grant.Review, Masked: a.st.Reading.Effect.Masked}
 	if err := s.record(a.n, rec); err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 	r := doorward.Review{
 		Digest:   doorward.Digest(s.Target.Name, s.Identity, texts, params, state, d.MaxRows),
 		Identity: s.Identity, Target: s.Target.Name, Protocol: s.Target.Protocol, Session: s.id,
-		Statement: texts, Params: RenderParams(params), Effect: effect, Summary: effect.Summary(),
+		Statement: texts, Params: RenderParams(params), Effect: effect, Summary: effect.Summary(), Why: s.Identity.Task,
 		Rule: d.Rule, Reason: d.Reason, Reviewers: d.Reviewers, MaxRows: d.MaxRows, Policy: d.Version, Fingerprint: state,
 		Created: s.gate.opt.Now(),
 	}

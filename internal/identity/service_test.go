@@ -81,7 +81,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := w.good(token)
-	want := doorward.Identity{Subject: person.Subject, Name: person.Name, Provider: "local", Groups: []string{"eng", "dba"}, Agent: "codex", Run: run.ID, Credential: run.Credential, Targets: []string{"billing", "orders"}, Expires: run.Expires}
+	want := doorward.Identity{Subject: person.Subject, Name: person.Name, Provider: "local", Groups: []string{"eng", "dba"}, Agent: "codex", Run: run.ID, Task: "fix ticket 4", Credential: run.Credential, Targets: []string{"billing", "orders"}, Expires: run.Expires}
 	if d := cmp.Diff(want, id); d != "" {
 		t.Fatal(d)
 	}

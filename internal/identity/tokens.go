@@ -258,7 +258,7 @@ func (s *Service) issue(ctx context.Context, kind store.CredentialKind, prefix s
 		return none, "", err
 	}
 	c := store.Credential{ID: string(kind) + "_" + random(10), Hash: hash, Kind: kind, Parent: id.Credential, Task: task, Created: now, Expires: expires, Identity: clone(id)}
-	c.Identity.Credential, c.Identity.Expires = c.ID, expires
+	c.Identity.Credential, c.Identity.Expires, c.Identity.Task = c.ID, expires, task
 	ev := doorward.Event{Time: now, Kind: doorward.EventCredential, Name: id.Name, Subject: id.Subject, Agent: id.Agent, Run: id.Run, Reason: task,
 		Fields: map[string]string{"credential": c.ID, "kind": string(kind), "parent": c.Parent, "provider": id.Provider, "expires": expires.Format(time.RFC3339), "targets": strings.Join(id.Targets, ",")}}
 	if err := s.record(ctx, ev); err != nil {

@@ -721,6 +721,67 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
+// FuzzBatch feeds the decoder of batches.
+func FuzzBatch(f *testing.F) {
+	b := append(make([]byte, batchHeaderSize), 4, 0, 0, 0, 0, '{', '}', ' ')
+	putBatchHeader(b, 1, 7, 0)
+	f.Add(b)
+	f.Add(b[:20])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bytes.NewReader(b)
+		var buf []byte
+		for {
+			h, body, err := readBatch(r, &buf)
+			if err != nil {
+				break
+			}
+			n := uint32(0)
+			if splitEvents(body, h, func(i uint64, leaf []byte) error {
+				if i != h.first+uint64(n) || len(leaf) == 0 || leaf[0] != 0 {
+					t.Fatal(i, leaf)
+				}
+				n++
+				return nil
+			}) == nil && n != h.count {
+				t.Fatal(n, h.count)
+			}
+		}
+		// The same past the checksums.
+		if len(b) > batchHeaderSize && len(b) < 1<<16 {
+			c := bytes.Clone(b)
+			putBatchHeader(c, 1+int(c[4]), 7, min(int(c[5]), len(c)-batchHeaderSize, maxCheckpoint))
+			h, body, err := readBatch(bytes.NewReader(c), &buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = splitEvents(body, h, func(_ uint64, leaf []byte) error {
+				_, _ = decodeEvent(leaf[1:])
+				return nil
+			})
+		}
+		_, _ = parseSegmentHeader(b)
+	})
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	signer, v, err := makeSigner(f.TempDir())
+	if err != nil {
+		f.Fatal(err)
+	}
+	l := &Log{signer: signer}
+	msg, err := l.sign(&tree{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(msg)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseCheckpoint(b, v)
+		if err == nil && (c.size != 0 || !bytes.HasPrefix(b, msg[:len(msg)-1])) {
+			t.Fatalf("a checkpoint was forged: %q", b)
+		}
+	})
+}
+
 func BenchmarkAppend(b *testing.B) {
 	l := open(b, b.TempDir(), Options{wrap: func(_ string, f file) file { return &failing{file: f, sync: func() error { return nil }} }})
 	ev := event(1)

@@ -38,21 +38,24 @@ func (s *search) tableHint(i int) hint {
 		s.readHead()
 		s.newLine(0)
 	}
-	b := s.b
-	for t.pos < i {
-		c := b[t.pos]
-		t.pos++
-		switch {
-		case c == '\n' && !(t.quoted && !t.insert && t.delim == ','):
-			s.newLine(t.pos)
-		case t.insert:
-			t.insertByte(c)
-		case c == '"':
-			t.quoted = !t.quoted
-		case c == t.delim && !t.quoted:
-			t.col++
+	if i > t.pos {
+		if n := bytes.LastIndexByte(s.b[t.pos:i], '\n'); n >= 0 {
+			s.newLine(t.pos + n + 1)
 		}
 	}
+	if t.insert || t.delim != 0 && t.line > t.headEnd {
+		for ; t.pos < i; t.pos++ {
+			switch c := s.b[t.pos]; {
+			case t.insert:
+				t.insertByte(c)
+			case c == '"':
+				t.quoted = !t.quoted
+			case c == t.delim && !t.quoted:
+				t.col++
+			}
+		}
+	}
+	t.pos = max(t.pos, i)
 	switch {
 	case t.col >= maxTableCols:
 		return 0

@@ -234,19 +234,30 @@ var controls = [...]string{
 	RollbackGuard: "ROLLBACK",
 	SaveGuard:     `SAVEPOINT "doorward guard"`,
 	ReleaseGuard:  `RELEASE SAVEPOINT "doorward guard"`,
-	UndoGuard:     `ROLLBACK TO SAVEPOINT "doorward guard"; RELEASE SAVEPOINT "doorward guard"`,
+	UndoGuard:     `ROLLBACK TO SAVEPOINT "doorward guard"`,
 	AllowWrites:   "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
 	ForbidWrites:  "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
 	FailBatch:     "doorward refused a statement",
 	FailBlock:     `ROLLBACK TO SAVEPOINT "doorward refused a statement"`,
 }
 
+// OwnName is the name of the statement and the portal that doorward's own
+// statements use. Clients cannot use it.
+const OwnName = "doorward own"
+
+// controlFrames are extended messages with names of their own: a simple Query,
+// or the unnamed statement, would take the client's unnamed statement away.
 var controlFrames = func() (out [len(controls)][]byte) {
 	for i, sql := range controls {
-		out[i] = wire.AppendQuery(nil, sql)
+		f := append(wire.AppendNamed(nil, 'C', 'P', OwnName), wire.AppendNamed(nil, 'C', 'S', OwnName)...)
+		f = wire.AppendParse(f, OwnName, sql)
+		if Control(i) != FailBatch { // which fails at its Parse, and is meant to
+			f = wire.AppendBind(f, OwnName, OwnName)
+			f = wire.AppendExecute(f, OwnName)
+			f = wire.AppendNamed(f, 'C', 'S', OwnName)
+		}
+		out[i] = wire.AppendFrame(f, 'S', nil)
 	}
-	// A Parse that cannot succeed, and the Sync that ends the batch with it.
-	out[FailBatch] = append(wire.AppendFrame(nil, 'P', append([]byte("\x00"+controls[FailBatch]), 0, 0, 0)), 'S', 0, 0, 0, 4)
 	return out
 }()
 

@@ -6,7 +6,15 @@ import { App } from "./App";
 import { applyTheme } from "./lib/hooks";
 import { Boundary } from "./ui/Boundary";
 import "./styles/base.css";
-import "./styles/app.css";
+import "./styles/frame.css";
+import "./styles/parts.css";
+import "./styles/pages.css";
+import "./styles/requests.css";
+import "./styles/statements.css";
+import "./styles/dialogs.css";
+import "./styles/sessions.css";
+import "./styles/alone.css";
+import "./styles/narrow.css";
 
 applyTheme();
 

@@ -92,7 +92,7 @@ func (c *client) run() error {
 				c.farewell(ended)
 				return ended
 			}
-			if errors.Is(err, errProtocol) || errors.Is(err, wire.ErrTooLong) {
+			if errors.Is(err, errProtocol) || errors.Is(err, wire.ErrTooLong) || errors.Is(err, wire.ErrType) {
 				c.farewell(err)
 			}
 			return err
@@ -120,7 +120,7 @@ func (c *client) farewell(err error) {
 		code, msg = orCode(d.Code, "57P01"), d.Reason
 	case errors.Is(err, doorward.ErrRevoked):
 		code = "57P01"
-	case errors.Is(err, errProtocol), errors.Is(err, wire.ErrTooLong):
+	case errors.Is(err, errProtocol), errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrType):
 	default:
 		code, msg = "08006", "the session cannot go on"
 	}
@@ -343,7 +343,7 @@ func (c *client) control(k upstream.Control) (string, error) {
 				c.endOfTransaction()
 			}
 			return code, nil
-		case 'C', 'N', 'A':
+		case '1', '2', '3', 'C', 'N', 'A':
 		default:
 			return "", fmt.Errorf("%w: the target sent %q", errProtocol, f[0])
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/upstream"
 	wire "github.com/doorward/doorward/internal/wire/postgres"
 )
 
@@ -135,6 +136,9 @@ func (c *client) judgeParse(w *work, body []byte) error {
 	if m.Name != "" && len(c.stmts)+len(w.stmts) >= maxNames {
 		return fail("53400", "more than %d prepared statements; close some", maxNames)
 	}
+	if m.Name == upstream.OwnName {
+		return fail("42602", "the name %q is doorward's own", m.Name)
+	}
 	st, err := c.s.Read(c.s.Context(), m.SQL)
 	if err != nil {
 		return err
@@ -209,7 +213,7 @@ func (c *client) judgeExecute(w *work, body []byte) error {
 			p.fields, p.known = withFormats(p.prep.desc, p.results), true
 		} else if !c.described(w, p) {
 			// Nobody asked what comes back, and masking must know.
-			c.insert(w, wire.AppendDescribe(nil, 'P', name))
+			c.insert(w, wire.AppendNamed(nil, 'D', 'P', name))
 			w.ops = append(w.ops, op{kind: 'd', sub: 'P', port: p, act: -1})
 		}
 	}

@@ -64,6 +64,7 @@ func (srv *Server) Serve(ctx context.Context, g *gate.Gate, conn net.Conn) error
 	defer conn.Close()
 	c := &client{srv: srv, gate: g, conn: conn}
 	c.in = wire.NewReader(conn, maxClient)
+	c.in.Expect("QPBDECSHFXdcf")
 	if err := c.signIn(ctx, start, secure); err != nil {
 		return err
 	}
@@ -316,6 +317,7 @@ func isLoopback(a net.Addr) bool {
 
 func (c *client) password() (string, error) {
 	rd := wire.NewReader(c.conn, maxPassword)
+	rd.Expect("p")
 	f, err := rd.Next()
 	if err != nil {
 		return "", err

@@ -3,6 +3,7 @@ package postgres
 import (
 	"sort"
 	"strings"
+	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -27,6 +28,7 @@ type analyzer struct {
 	st       State
 	listed   map[string]bool
 	sink     *sink
+	masks    *sync.Map // *relation to map[string]rule, of this catalog and environment
 	nodes    int
 	depth    int
 	inView   int
@@ -40,7 +42,7 @@ type analyzer struct {
 }
 
 func newAnalyzer(env *Env, cat *Catalog, st State) *analyzer {
-	a := &analyzer{env: env, cat: cat, st: st, listed: map[string]bool{}, viewing: map[*relation]bool{}, subNames: map[*pg.SubLink]string{},
+	a := &analyzer{masks: &sync.Map{}, env: env, cat: cat, st: st, listed: map[string]bool{}, viewing: map[*relation]bool{}, subNames: map[*pg.SubLink]string{},
 		prepared: map[string]*doorward.Reading{}, cursors: map[string]*doorward.Reading{}}
 	if env != nil {
 		for _, f := range env.Functions {

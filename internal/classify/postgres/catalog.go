@@ -161,6 +161,15 @@ func newCatalog(path ...string) *Catalog {
 	}
 }
 
+// WithPath gives the same catalog for sessions whose search_path is pinned to
+// other schemas than "public". pg_catalog always comes first.
+func (c *Catalog) WithPath(schemas ...string) *Catalog {
+	out := *c
+	out.path = append([]string(nil), schemas...)
+	out.epoch = c.epoch + " " + strings.Join(schemas, ",")
+	return &out
+}
+
 func (r *relation) full() string { return r.schema + "." + r.name }
 
 func (r *relation) system() bool {

@@ -10,19 +10,19 @@ import (
 // database does: the youngest change and the size of each catalog that a
 // [Catalog] is read from. It sees what its own transaction may see.
 const EpochSQL = `SELECT pg_catalog.md5(pg_catalog.string_agg(e.v, ',' ORDER BY e.v)) FROM (
-SELECT 'c' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) || '.' || pg_catalog.sum((xmin::pg_catalog.text::pg_catalog.int8) % 1000003) AS v FROM pg_catalog.pg_class WHERE relkind IN ('r','p','v','m','S','f')
-UNION ALL SELECT 'a' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute
-UNION ALL SELECT 'p' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_proc
-UNION ALL SELECT 'r' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_rewrite
-UNION ALL SELECT 't' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) FROM pg_catalog.pg_trigger
-UNION ALL SELECT 'i' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) FROM pg_catalog.pg_inherits
-UNION ALL SELECT 'o' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_operator
-UNION ALL SELECT 'k' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_cast
-UNION ALL SELECT 'n' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_namespace
-UNION ALL SELECT 'y' || pg_catalog.count(*) || '.' || pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_type
-UNION ALL SELECT 'x' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) FROM pg_catalog.pg_index
-UNION ALL SELECT 's' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) FROM pg_catalog.pg_constraint
-UNION ALL SELECT 'e' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) FROM pg_catalog.pg_extension) e`
+SELECT 'c' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_class
+UNION ALL SELECT 'a' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_attribute
+UNION ALL SELECT 'p' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_proc
+UNION ALL SELECT 'r' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_rewrite
+UNION ALL SELECT 't' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_trigger
+UNION ALL SELECT 'i' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_inherits
+UNION ALL SELECT 'o' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_operator
+UNION ALL SELECT 'k' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_cast
+UNION ALL SELECT 'n' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_namespace
+UNION ALL SELECT 'y' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_type
+UNION ALL SELECT 'x' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_index
+UNION ALL SELECT 's' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_constraint
+UNION ALL SELECT 'e' || pg_catalog.count(*) || '.' || COALESCE(pg_catalog.max(xmin::pg_catalog.text::pg_catalog.int8), 0) || '.' || COALESCE(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8 % 1000003), 0) AS v FROM pg_catalog.pg_extension) e`
 
 // The queries of LoadCatalog. Each gives text; lists are separated by \x1f.
 const (

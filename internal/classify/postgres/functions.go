@@ -23,6 +23,11 @@ func (a *analyzer) funcCall(f *pg.FuncCall, sc *scope) value {
 			return value{}
 		}
 	}
+	if name == "system_user" && len(f.GetArgs()) == 0 { // a column's name before PostgreSQL 16
+		if v, known, _ := sc.find(name); known {
+			return a.reach(v)
+		}
+	}
 	clean := a.function(schema, name)
 	var v value
 	if clean && plainCount(f, name) {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -27,10 +28,24 @@ type State interface {
 
 // Reader reads request texts and remembers what it read. It is safe for use
 // by many goroutines.
-type Reader struct{ cache *cache }
+type Reader struct {
+	cache *cache
+	mu    sync.Mutex
+	masks map[maskKey]*sync.Map // what is masked in each relation
+}
+
+type maskKey struct {
+	catalog *Catalog
+	env     string
+}
+
+// maskCaches bounds how many catalogs and environments are remembered at once.
+const maskCaches = 64
 
 // NewReader makes a Reader that keeps at most so many bytes of readings.
-func NewReader(maxCacheBytes int64) *Reader { return &Reader{newCache(maxCacheBytes)} }
+func NewReader(maxCacheBytes int64) *Reader {
+	return &Reader{cache: newCache(maxCacheBytes), masks: map[maskKey]*sync.Map{}}
+}
 
 var emptyCatalog = newCatalog("public")
 
@@ -49,7 +64,7 @@ func (r *Reader) Read(text string, env *Env, st State) (*doorward.Reading, error
 	if out := r.cache.get(key); out != nil {
 		return out, nil
 	}
-	out, err := read(strings.Clone(text), env, cat, st)
+	out, err := read(strings.Clone(text), env, cat, st, r.maskCache(cat, key.env))
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +75,22 @@ func (r *Reader) Read(text string, env *Env, st State) (*doorward.Reading, error
 	return out, nil
 }
 
-func read(text string, env *Env, cat *Catalog, st State) (out *doorward.Reading, err error) {
+func (r *Reader) maskCache(cat *Catalog, env string) *sync.Map {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := maskKey{cat, env}
+	m := r.masks[k]
+	if m == nil {
+		if len(r.masks) >= maskCaches {
+			clear(r.masks)
+		}
+		m = &sync.Map{}
+		r.masks[k] = m
+	}
+	return m
+}
+
+func read(text string, env *Env, cat *Catalog, st State, masks *sync.Map) (out *doorward.Reading, err error) {
 	tree, err := parse(text)
 	if err != nil {
 		return nil, err
@@ -71,6 +101,7 @@ func read(text string, env *Env, cat *Catalog, st State) (out *doorward.Reading,
 		}
 	}()
 	a := newAnalyzer(env, cat, st)
+	a.masks = masks
 	return a.read(text, tree), nil
 }
 

@@ -230,7 +230,7 @@ func BenchmarkNew(b *testing.B) {
 	env := fixtureEnv(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := read("SELECT abalance FROM products WHERE id = 12345", env, env.Catalog, nil); err != nil {
+		if _, err := read("SELECT abalance FROM products WHERE id = 12345", env, env.Catalog, nil, &sync.Map{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -211,30 +211,35 @@ func (a *analyzer) wholeRow(it *item) value {
 	return out
 }
 
+// rule is what masks a column.
+type rule struct{ name, origin string }
+
 // masked gives the rule for a column of a relation, by the relation itself,
 // by what it inherits from and by what inherits from it.
-func (a *analyzer) masked(r *relation, col string) (rule, origin string) {
+func (a *analyzer) masked(r *relation, col string) (name, origin string) {
 	if a.env == nil || a.env.Masked == nil || r.system() {
 		return "", ""
 	}
-	if m := a.env.Masked(r.schema, r.name, col); m != "" {
-		return m, r.full() + "." + col
+	rules, ok := a.masks.Load(r)
+	if !ok {
+		rules, _ = a.masks.LoadOrStore(r, a.maskRules(r))
 	}
-	for _, p := range r.ancestors() {
-		if p.has(col) {
-			if m := a.env.Masked(p.schema, p.name, col); m != "" {
-				return m, p.full() + "." + col
+	m := rules.(map[string]rule)[col]
+	return m.name, m.origin
+}
+
+func (a *analyzer) maskRules(r *relation) map[string]rule {
+	out := map[string]rule{}
+	for _, p := range append(append([]*relation{r}, r.ancestors()...), r.descendants()...) {
+		for _, c := range p.columns {
+			if _, ok := out[c]; !ok {
+				if m := a.env.Masked(p.schema, p.name, c); m != "" {
+					out[c] = rule{m, p.full() + "." + c}
+				}
 			}
 		}
 	}
-	for _, p := range r.descendants() {
-		if p.has(col) {
-			if m := a.env.Masked(p.schema, p.name, col); m != "" {
-				return m, p.full() + "." + col
-			}
-		}
-	}
-	return "", ""
+	return out
 }
 
 // relationKind is the kind of an object as policies name it.

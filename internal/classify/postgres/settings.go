@@ -65,7 +65,6 @@ var harmlessSettings = map[string]settingRule{
 	"extra_float_digits":                  number(-15, 3),
 	"client_encoding":                     oneOf("utf8", "utf-8", "unicode"),
 	"standard_conforming_strings":         oneOf("on", "true", "yes", "1"),
-	"search_path":                         pinnedPath,
 	"bytea_output":                        oneOf("hex", "escape"),
 	"client_min_messages":                 oneOf("notice", "warning", "error", "log", "info"),
 	"synchronize_seqscans":                boolean,
@@ -90,12 +89,12 @@ var harmlessSettings = map[string]settingRule{
 
 var isolation = oneOf("read committed", "read uncommitted", "repeatable read", "serializable")
 
-func pinnedPath(v string) bool {
-	switch strings.ReplaceAll(v, " ", "") {
-	case "", "public", "pg_catalog", "pg_catalog,public":
-		return true
-	}
-	return false
+// pinnedPath reports whether a search_path finds nothing that the pinned one
+// does not find.
+func (a *analyzer) pinnedPath(v string) bool {
+	v = strings.ReplaceAll(v, " ", "")
+	path := strings.ToLower(strings.Join(a.cat.path, ","))
+	return v == "" || v == "pg_catalog" || v == path || v == "pg_catalog,"+path
 }
 
 // lowTimeout is more than nothing and at most MaxTimeout.
@@ -145,6 +144,9 @@ func (a *analyzer) set(name, value string, ok bool) {
 		return
 	}
 	rule := harmlessSettings[name]
+	if name == "search_path" {
+		rule = a.pinnedPath
+	}
 	value = strings.ToLower(value)
 	if ok && rule != nil && rule(value) {
 		a.sink.object("setting", name, doorward.VerbSession)

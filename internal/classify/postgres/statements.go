@@ -201,7 +201,8 @@ func (a *analyzer) newRelation(kind string, rv *pg.RangeVar) {
 	}
 	a.sink.object(kind, schema+"."+name, doorward.VerbDefine)
 	a.sink.uncounted()
-	if temp && a.cat.lookup("", name) != nil {
+	_, isType := a.cat.typeOf("", name)
+	if temp && (isType || a.cat.lookup("", name) != nil) {
 		a.unsure("a temporary relation named " + quoteName(name) + " would hide the one of that name: choose another name")
 	}
 	if schema == "pg_catalog" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -29,6 +30,7 @@ var pool = sync.Pool{New: func() any { b := make([]byte, bigBuf); return &b }}
 type Reader struct {
 	src    io.Reader
 	max    int
+	due    string // the types that frames may have; "": any
 	small  [smallBuf]byte
 	pooled *[]byte
 	buf    []byte
@@ -41,6 +43,13 @@ func NewReader(src io.Reader, limit int) *Reader {
 	rd.buf = rd.small[:]
 	return rd
 }
+
+// ErrType says that a frame has a type that is not taken.
+var ErrType = errors.New("message type is unknown or not due")
+
+// Expect makes the reader take only frames of these types. A frame of another
+// type is refused at its first byte, before its length is believed.
+func (rd *Reader) Expect(types string) { rd.due = types }
 
 // Buffered is how many bytes were read and not yet consumed.
 func (rd *Reader) Buffered() int { return rd.w - rd.r }
@@ -62,6 +71,9 @@ func (rd *Reader) Idle() {
 // wholly buffered. It never reads. An error means that the length is bad.
 func (rd *Reader) Peek() ([]byte, error) {
 	have := rd.buf[rd.r:rd.w]
+	if len(have) > 0 && rd.due != "" && strings.IndexByte(rd.due, have[0]) < 0 {
+		return nil, fmt.Errorf("%w: %q", ErrType, have[0])
+	}
 	if len(have) < HeaderLen {
 		return nil, nil
 	}

@@ -380,9 +380,32 @@ func AppendQuery(dst []byte, sql string) []byte {
 	return end(dst, at)
 }
 
-// AppendDescribe appends a Describe of a statement ('S') or portal ('P').
-func AppendDescribe(dst []byte, kind byte, name string) []byte {
-	dst, at := begin(dst, 'D')
+// AppendParse appends a Parse without parameters.
+func AppendParse(dst []byte, name, sql string) []byte {
+	dst, at := begin(dst, 'P')
+	dst = append(append(append(append(dst, name...), 0), sql...), 0, 0, 0)
+	return end(dst, at)
+}
+
+// AppendBind appends a Bind without parameters, for results as text.
+func AppendBind(dst []byte, portal, statement string) []byte {
+	dst, at := begin(dst, 'B')
+	dst = append(append(append(append(dst, portal...), 0), statement...), 0)
+	dst = append(dst, 0, 0, 0, 0, 0, 0)
+	return end(dst, at)
+}
+
+// AppendExecute appends an Execute for all rows.
+func AppendExecute(dst []byte, portal string) []byte {
+	dst, at := begin(dst, 'E')
+	dst = append(append(dst, portal...), 0, 0, 0, 0, 0)
+	return end(dst, at)
+}
+
+// AppendNamed appends a Describe (typ 'D') or a Close ('C') of a statement
+// (kind 'S') or a portal ('P').
+func AppendNamed(dst []byte, typ, kind byte, name string) []byte {
+	dst, at := begin(dst, typ)
 	dst = append(dst, kind)
 	dst = append(append(dst, name...), 0)
 	return end(dst, at)

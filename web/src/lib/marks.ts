@@ -223,7 +223,7 @@ const say: Record<MarkKind, (n: number) => string> = {
   control: (n) => `${n} control character${s(n)}`,
   invisible: (n) => `${n} invisible character${s(n)}`,
   space: (n) => `${n} unusual space${s(n)}`,
-  lookalike: (n) => `${n} place${s(n)} where a letter or sign looks like another one`,
+  lookalike: (n) => `${n} place${s(n)} where a letter looks like another one`,
   sign: (n) => `${n} sign${s(n)} that look${n === 1 ? "s" : ""} like another one`,
   run: (n) => `${n} long gap${s(n)} of white space`,
 };
