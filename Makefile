@@ -17,7 +17,7 @@ help: ## what can be made
 
 .PHONY: build
 build: web ## the console, then bin/doorward with it inside
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/doorward ./cmd/doorward
+	go build -ldflags '$(LDFLAGS)' -o bin/doorward ./cmd/doorward
 
 .PHONY: web
 web: web/dist/index.html ## the console
@@ -63,6 +63,7 @@ staticcheck: web
 .PHONY: test
 test: web ## unit tests, with the race detector
 	go test -race -p 2 -timeout 25m $(UNIT)
+	go test -run Alloc ./internal/mask ./internal/wire/postgres ./internal/tape
 
 .PHONY: test-web
 test-web: web ## types, style and unit tests of the console

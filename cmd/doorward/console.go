@@ -55,7 +55,7 @@ func (h *house) api() (http.Handler, error) {
 		Reaches: func(id *doorward.Identity, target string) bool { return h.gate.Rules().Policy.Reaches(id, target) },
 		Ready:   h.ready,
 		Metrics: h.metrics(), Console: web.Assets(), Hosts: h.hosts(), URL: h.cfg.Review.URL,
-		Admins:  []string{"doorward-admins"},
+		Admins:  h.cfg.Identity.Admins,
 		Closing: h.closing, Version: buildVersion(), Log: h.log,
 		PlainLoopback: h.cfg.Listen.PlaintextOnLoopback,
 	})

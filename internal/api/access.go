@@ -28,15 +28,16 @@ func (s *server) seesReview(id doorward.Identity, r doorward.Review) bool {
 // mayAnswer reports whether id is named, by user or by group, in any of the
 // review's quorums.
 func mayAnswer(id doorward.Identity, r doorward.Review) bool {
-	if id.Agent != "" {
+	if id.Agent != "" || id.Workload {
 		return false
 	}
-	for _, q := range r.Reviewers {
-		if slices.Contains(q.Users, id.Name) || overlap(id.Groups, q.Groups) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Reviewers, func(q doorward.Quorum) bool { return asks(q, id) })
+}
+
+// asks reports whether the quorum names id: a user by name or by subject, as
+// where the vote is counted.
+func asks(q doorward.Quorum, id doorward.Identity) bool {
+	return slices.Contains(q.Users, id.Name) || slices.Contains(q.Users, id.Subject) || overlap(id.Groups, q.Groups)
 }
 
 // forCaller says what the caller may do about a review. It is for showing
@@ -59,7 +60,7 @@ func whyNot(id doorward.Identity, r doorward.Review, mine bool) string {
 	case !mayAnswer(id, r):
 		return "the rule does not name you or a group of yours as a reviewer"
 	case mine && !slices.ContainsFunc(r.Reviewers, func(q doorward.Quorum) bool {
-		return q.SelfApproval && (slices.Contains(q.Users, id.Name) || overlap(id.Groups, q.Groups))
+		return q.SelfApproval && asks(q, id)
 	}):
 		return "you, or an agent of yours, asked for it"
 	}

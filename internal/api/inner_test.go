@@ -56,6 +56,8 @@ func TestWhyNot(t *testing.T) {
 	change := func(f func(*doorward.Review)) doorward.Review { r := base; f(&r); return r }
 	agent := who
 	agent.Agent = "codex"
+	workload := who
+	workload.Workload = true
 	for i, c := range []struct {
 		who doorward.Identity
 		r   doorward.Review
@@ -71,6 +73,8 @@ func TestWhyNot(t *testing.T) {
 			r.Identity = who
 		}), true},
 		{who, change(func(r *doorward.Review) { r.Reviewers = []doorward.Quorum{{Groups: []string{"leads"}}} }), false},
+		{who, change(func(r *doorward.Review) { r.Reviewers = []doorward.Quorum{{Users: []string{"x:dora"}}} }), true}, // by subject
+		{workload, base, false},
 	} {
 		if got := whyNot(c.who, c.r, c.who.Subject == c.r.Identity.Subject); (got == "") != c.ok {
 			t.Errorf("case %d: %q", i, got)

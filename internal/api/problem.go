@@ -64,7 +64,7 @@ func quiet(_ huma.Context, _ string, v any) (any, error) {
 // clip bounds text that goes into a log or the ledger.
 func clip(s string, n int) string {
 	if len(s) > n {
-		s = s[:n] + "…"
+		return strings.ToValidUTF8(s[:n], "") + "…"
 	}
 	return strings.ToValidUTF8(s, "?")
 }

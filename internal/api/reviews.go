@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	reviewPages = 10  // looked through for those that the caller may see
-	reviewList  = 200 // shown at most
+	reviewPages = 200     // looked through for those that the caller may see
+	reviewList  = 200     // shown at most
+	listText    = 4 << 10 // bytes of statement, and of parameters, in a list
 )
 
 type reviewsInput struct {
@@ -42,7 +43,7 @@ func (s *server) reviews(ctx context.Context, in *reviewsInput) (*reviewsOutput,
 				q.Before = r.ID
 			}
 			if s.seesReview(c.id, r) && len(out.Body) < reviewList {
-				out.Body = append(out.Body, s.forCaller(c.id, r))
+				out.Body = append(out.Body, shortened(s.forCaller(c.id, r)))
 			}
 		}
 		if len(page) == 0 || len(out.Body) >= reviewList {
@@ -50,6 +51,22 @@ func (s *server) reviews(ctx context.Context, in *reviewsInput) (*reviewsOutput,
 		}
 	}
 	return out, nil
+}
+
+// shortened bounds what a list says of one review, so that a few huge ones
+// keep nobody from seeing the others. The review alone has all of it.
+func shortened(r Review) Review {
+	if len(r.Statement) > listText {
+		r.Statement, r.Cut = clip(r.Statement, listText), true
+	}
+	left := listText
+	for i, p := range r.Params {
+		if left -= len(p); left < 0 {
+			r.Params, r.Cut = append(r.Params[:i:i], "…"), true
+			break
+		}
+	}
+	return r
 }
 
 type reviewInput struct {

@@ -56,6 +56,7 @@ type Token struct {
 // Review is a review, and what the caller may do about it.
 type Review struct {
 	doorward.Review
+	Cut     bool   `json:"cut,omitempty" doc:"in a list: statement or parameters are longer than shown; ask for the review alone"`
 	Mine    bool   `json:"mine" doc:"the caller, or an agent of theirs, asked for it"`
 	CanVote bool   `json:"can_vote"`
 	WhyNot  string `json:"why_not,omitempty" doc:"why the caller cannot vote"`

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -24,26 +25,91 @@ const (
 )
 
 // Configured loads the operator's certificate. The returned PEM is what clients
-// need to trust it when they do not already.
+// need to trust it when they do not already. When the files are exchanged
+// (certificates are renewed every few weeks), new connections get the new one;
+// while what is there cannot be used, they get the one before.
 func Configured(cert, key string) (*tls.Config, []byte, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
+	c := configured(cert, key, time.Now)
+	var err error
+	if c.pair, err = c.make(); err != nil {
 		return nil, nil, fmt.Errorf("tls: the certificate %s with key %s cannot be used: %w", cert, key, err)
 	}
 	pemBytes, err := os.ReadFile(cert)
 	if err != nil {
 		return nil, nil, err
 	}
-	return server(pair), pemBytes, nil
+	return server(c), pemBytes, nil
 }
 
-func server(pair tls.Certificate) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"postgresql", "h2", "http/1.1"}}
+func configured(cert, key string, now func() time.Time) *current {
+	seen := stamps(cert, key)
+	return &current{every: lookEvery, now: now,
+		make: func() (tls.Certificate, error) { return tls.LoadX509KeyPair(cert, key) },
+		stale: func(time.Time) bool {
+			before := seen
+			seen = stamps(cert, key)
+			return seen != before
+		}}
+}
+
+// stamps tells one state of files from another.
+func stamps(paths ...string) (out [2]string) {
+	for i, p := range paths {
+		if st, err := os.Stat(p); err == nil {
+			out[i] = fmt.Sprint(st.ModTime().UnixNano(), st.Size())
+		}
+	}
+	return out
+}
+
+// How often a certificate is looked at, and when a self-made one is replaced.
+const (
+	lookEvery  = 10 * time.Second
+	leafLife   = 90 * 24 * time.Hour
+	leafRenew  = 30 * 24 * time.Hour // before its end
+	retryAfter = time.Minute
+)
+
+// current is the certificate in use.
+type current struct {
+	mu    sync.Mutex
+	pair  tls.Certificate
+	make  func() (tls.Certificate, error)
+	stale func(now time.Time) bool // is it time for another?
+	every time.Duration
+	next  time.Time // the next look
+	retry bool      // the last make failed
+	now   func() time.Time
+}
+
+// get implements tls.Config.GetCertificate.
+func (c *current) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if !now.Before(c.next) {
+		c.next = now.Add(c.every)
+		if c.stale(now) || c.retry {
+			pair, err := c.make()
+			if c.retry = err != nil; c.retry {
+				c.next = now.Add(min(c.every, retryAfter))
+			} else {
+				c.pair = pair
+			}
+		}
+	}
+	pair := c.pair
+	return &pair, nil
+}
+
+func server(c *current) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"postgresql", "h2", "http/1.1"}}
 }
 
 // SelfMade gives a certificate for the hosts (names and addresses; loopback is
 // always among them), issued by the authority in dir, which is made at first.
-// The certificate itself is new at each start and lives for 90 days.
+// The certificate itself is new at each start and lives for 90 days; a server
+// that runs for longer makes the next one in time.
 func SelfMade(dir string, hosts []string) (*tls.Config, []byte, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("tls: the state directory cannot be made: %w", err)
@@ -52,13 +118,32 @@ func SelfMade(dir string, hosts []string) (*tls.Config, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c := selfMade(ca, key, hosts, time.Now)
+	if c.pair, err = c.make(); err != nil {
+		return nil, nil, err
+	}
+	return server(c), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}), nil
+}
+
+func selfMade(ca *x509.Certificate, key *ecdsa.PrivateKey, hosts []string, now func() time.Time) *current {
+	var renew time.Time
+	return &current{every: time.Minute, now: now, stale: func(t time.Time) bool { return t.After(renew) }, make: func() (tls.Certificate, error) {
+		pair, err := issue(ca, key, hosts, now())
+		if err == nil {
+			renew = now().Add(leafLife - leafRenew)
+		}
+		return pair, err
+	}}
+}
+
+func issue(ca *x509.Certificate, key *ecdsa.PrivateKey, hosts []string, now time.Time) (tls.Certificate, error) {
 	leaf, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return tls.Certificate{}, err
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "doorward"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
@@ -73,10 +158,9 @@ func SelfMade(dir string, hosts []string) (*tls.Config, []byte, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, ca, &leaf.PublicKey, key)
 	if err != nil {
-		return nil, nil, err
+		return tls.Certificate{}, err
 	}
-	pair := tls.Certificate{Certificate: [][]byte{der, ca.Raw}, PrivateKey: leaf}
-	return server(pair), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}), nil
+	return tls.Certificate{Certificate: [][]byte{der, ca.Raw}, PrivateKey: leaf}, nil
 }
 
 func serial() *big.Int {
@@ -94,6 +178,9 @@ func authority(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		return nil, nil, err
 	}
 	keyPEM, err := os.ReadFile(filepath.Join(dir, caKey))
+	if st, serr := os.Stat(filepath.Join(dir, caKey)); serr == nil && st.Mode().Perm()&0o077 != 0 {
+		return nil, nil, fmt.Errorf("tls: the key of the self-made authority %s can be read by others (mode %04o): chmod 600 it", filepath.Join(dir, caKey), st.Mode().Perm())
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("tls: the key of the self-made authority cannot be read: %w", err)
 	}
@@ -147,6 +234,9 @@ func makeAuthority(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 
 func write(path, kind string, der []byte, mode os.FileMode) error {
 	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) { // it may have another mode
+		return err
+	}
 	if err := os.WriteFile(tmp, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ func (c *Config) fill() {
 	or(&c.Record.SessionBytes, DefaultSessionBytes)
 	or(&c.Identity.TokenTTL, DefaultTokenTTL)
 	or(&c.Identity.RunTTL, DefaultRunTTL)
+	if len(c.Identity.Admins) == 0 {
+		c.Identity.Admins = []string{DefaultAdmins}
+	}
 
 	providers := slices.Clone(c.Identity.Providers)
 	for i := range providers {
@@ -264,6 +267,11 @@ func (k *checker) places() {
 	within("review.expiry", c.Review.Expiry, time.Second, 30*24*time.Hour)
 	within("identity.token_ttl", c.Identity.TokenTTL, time.Second, 7*24*time.Hour)
 	within("identity.run_ttl", c.Identity.RunTTL, time.Second, 7*24*time.Hour)
+	for i, g := range c.Identity.Admins {
+		if g == "" || strings.ContainsAny(g, "*?[") {
+			k.bad(fmt.Sprintf("identity.admins[%d]", i), "this is not the name of one group", "write the whole name: globs are not taken here")
+		}
+	}
 	if c.Record.ReplyBytes > c.Record.SessionBytes {
 		k.bad("record.reply_bytes", "one reply may be larger than its whole session", "make it at most record.session_bytes")
 	}

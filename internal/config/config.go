@@ -53,6 +53,7 @@ type Identity struct {
 	Providers []Provider    `yaml:"providers,omitempty"`
 	TokenTTL  time.Duration `yaml:"token_ttl,omitempty"` // life of a person's credential; default 12h
 	RunTTL    time.Duration `yaml:"run_ttl,omitempty"`   // most that an agent's credential lives; default 8h
+	Admins    []string      `yaml:"admins,omitempty"`    // groups whose people see everything and may revoke; default doorward-admins
 }
 
 // Provider is one source of identities: exactly one of its kinds is set.
@@ -166,6 +167,7 @@ const (
 	DefaultReviewExpiry   = time.Hour
 	DefaultTokenTTL       = 12 * time.Hour
 	DefaultRunTTL         = 8 * time.Hour
+	DefaultAdmins         = "doorward-admins"
 	DefaultReplyBytes     = policy.Size(256 << 10)
 	DefaultSessionBytes   = policy.Size(64 << 20)
 	DefaultMaxConnections = 100

@@ -168,6 +168,7 @@ func TestProblems(t *testing.T) {
 		"issuer text":      {"https://idp.example", "idp.example", "not the address of an issuer"},
 		"subject":          {"claims.sub", "sub", "write claims.NAME"},
 		"client_id":        {"client_id: doorward, ", "", "client_id: this is missing"},
+		"an admin glob":    {"identity:\n", "identity:\n  admins: ['*']\n", "identity.admins[0]: this is not the name of one group"},
 		"bad wait":         {"store:", "review: { wait: 3h }\nstore:", "review.wait: 3h0m0s is out of range"},
 		"bad url":          {"store:", "review: { url: console }\nstore:", "review.url: this is not the address of a console"},
 		"who provider":     {"who: { groups: [engineers] }  ", "who: { providers: [crop] }  ", `there is no provider "crop"; did you mean corp?`},

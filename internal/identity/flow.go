@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,7 +130,7 @@ func (s *Service) exchange(ctx context.Context, f Flow, code string) (doorward.I
 	if err != nil {
 		return none, err
 	}
-	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, s.client), 2*askTimeout)
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.issuer.client), 2*askTimeout)
 	defer cancel()
 	tok, err := cfg.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
 	if err != nil {
@@ -146,6 +147,9 @@ func (s *Service) exchange(ctx context.Context, f Flow, code string) (doorward.I
 	v, err := p.issuer.verify(ctx, raw)
 	if err != nil {
 		return none, fmt.Errorf("provider %s: %w", p.Name, err)
+	}
+	if aud, err := v.claims.audience(); err != nil || !slices.Contains(aud, p.OIDC.ClientID) {
+		return none, fmt.Errorf("provider %s: the token of a sign-in is for another client", p.Name)
 	}
 	if nonce, err := v.claims.text("nonce"); err != nil || subtle.ConstantTimeCompare([]byte(nonce), []byte(f.Nonce)) != 1 {
 		return none, fmt.Errorf("provider %s: the token's nonce is not this sign-in's", p.Name)

@@ -31,7 +31,7 @@ func (s *Service) foreign(ctx context.Context, token string) (doorward.Identity,
 	// The unchecked issuer and audience say only which provider to ask; that
 	// one checks both again, in what was signed.
 	for _, p := range s.current() {
-		if p.issuer == nil || p.issuer.url != iss || !slices.Contains(aud, p.issuer.audience) {
+		if p.issuer == nil || p.issuer.url != iss || !p.issuer.takes(aud) {
 			continue
 		}
 		v, err := p.issuer.verify(ctx, token)
@@ -43,11 +43,12 @@ func (s *Service) foreign(ctx context.Context, token string) (doorward.Identity,
 			return none, time.Time{}, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 		id.Credential, id.Expires = v.credential(), v.expires
-		if at, ok := s.revoked.subject(id.Subject); ok && !v.issued.After(at) {
-			return none, time.Time{}, fmt.Errorf("the access of %s was ended at %s, and the token is from before", id.Subject, at.Format(time.RFC3339))
-		}
 		if err := s.revoked.use(id.Credential, id.Subject, v.expires, s.now()); err != nil {
 			return none, time.Time{}, err
+		}
+		// In this order: whoever ends the subject's access from here on finds the token.
+		if at, ok := s.revoked.subject(id.Subject); ok && !v.issued.After(at) {
+			return none, time.Time{}, fmt.Errorf("the access of %s was ended at %s, and the token is from before", id.Subject, at.Format(time.RFC3339))
 		}
 		return id, v.expires, nil
 	}
@@ -78,7 +79,9 @@ func (p *provider) identity(v *verified) (doorward.Identity, error) {
 func (p *provider) person(v *verified) (doorward.Identity, error) {
 	id := doorward.Identity{Subject: p.Name + ":" + v.subject, Provider: p.Name}
 	if azp, there := v.claims["azp"]; there && azp != any(p.OIDC.ClientID) {
-		return id, errors.New("the token was issued to another client (claim \"azp\")")
+		if s, ok := azp.(string); !ok || !slices.Contains(p.OIDC.Audiences, s) {
+			return id, errors.New("the token was issued to another client (claim \"azp\")")
+		}
 	}
 	claim := p.OIDC.NameClaim
 	if claim == "" {

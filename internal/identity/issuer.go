@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,11 +85,12 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 
 // issuer is an OIDC issuer that is found when it is first needed.
 type issuer struct {
-	name, url, audience string
-	algorithms          []string
-	client              *http.Client
-	log                 *slog.Logger
-	now                 func() time.Time
+	name, url  string
+	audiences  []string // one of them is enough
+	algorithms []string
+	client     *http.Client
+	log        *slog.Logger
+	now        func() time.Time
 
 	mu     sync.Mutex
 	found  *found
@@ -102,11 +105,40 @@ type found struct {
 	endpoint oauth2.Endpoint
 }
 
-func newIssuer(name, url, audience string, algs []string, s *Service) *issuer {
+func newIssuer(name, url string, audiences, algs []string, ca []byte, s *Service) *issuer {
 	if len(algs) == 0 {
 		algs = []string{"RS256", "ES256"}
 	}
-	return &issuer{name: name, url: url, audience: audience, algorithms: slices.Clone(algs), client: s.client, log: s.log, now: s.now}
+	return &issuer{name: name, url: url, audiences: audiences, algorithms: slices.Clone(algs), client: trusting(s.client, ca), log: s.log, now: s.now}
+}
+
+// trusting gives a client that trusts this CA and no other; without one, base.
+func trusting(base *http.Client, ca []byte) *http.Client {
+	if len(ca) == 0 {
+		return base
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca) // was checked
+	c := *base
+	rt := http.DefaultTransport
+	if b, ok := base.Transport.(bounded); ok {
+		rt = b.next
+	}
+	if t, ok := rt.(*http.Transport); ok {
+		t = t.Clone()
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = pool
+		t.IdleConnTimeout = askTimeout
+		c.Transport = bounded{t}
+	}
+	return &c
+}
+
+// takes says whether a token for these audiences is for us.
+func (i *issuer) takes(aud []string) bool {
+	return slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(i.audiences, a) })
 }
 
 // ready gives what is known of the issuer, and asks it if that is nothing.
@@ -176,7 +208,7 @@ func (i *issuer) discover() (*found, error) {
 		return nil, err
 	}
 	verifier := oidc.NewVerifier(i.url, keys, &oidc.Config{
-		ClientID:             i.audience,
+		SkipClientIDCheck:    true, // check looks at the audience itself: it may be one of several
 		SupportedSigningAlgs: i.algorithms,
 		SkipExpiryCheck:      true, // verify checks exp, nbf and iat itself, with its own skew
 		Now:                  i.now,
@@ -233,8 +265,8 @@ func (v *verified) check(i *issuer) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(aud, i.audience) {
-		return fmt.Errorf("the token is for %q, not for %q", aud, i.audience)
+	if !i.takes(aud) {
+		return fmt.Errorf("the token is for %q, not for %q", aud, i.audiences)
 	}
 	if v.subject, err = c.text("sub"); err != nil {
 		return err

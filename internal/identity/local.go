@@ -174,7 +174,7 @@ func (s *Service) signIn(ctx context.Context, provider, user, password, remote s
 	if !u.matches(password) || !known {
 		return none, errors.New("wrong user name or password")
 	}
-	s.limiter.succeed(keys[0])
+	s.limiter.succeed(keys...)
 	return doorward.Identity{Subject: provider + ":" + user, Name: user, Provider: provider, Groups: slices.Clone(u.groups)}, nil
 }
 
@@ -238,8 +238,20 @@ func (l *limiter) start(now time.Time, keys ...string) time.Duration {
 	return 0
 }
 
-func (l *limiter) succeed(key string) {
+// succeed forgets the wrong passwords of the user (the first key). Of the
+// address it takes back this attempt alone: many people share one, and whoever
+// has one good password must not guess others the faster for it.
+func (l *limiter) succeed(keys ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	*l.at(key) = attempts{}
+	for i, k := range keys {
+		a := l.at(k)
+		if i == 0 || a.failed <= 1 {
+			*a = attempts{}
+			continue
+		}
+		if a.failed--; a.failed < freeAttempts {
+			a.until = time.Time{}
+		}
+	}
 }

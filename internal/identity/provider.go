@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -27,7 +28,9 @@ type OIDC struct {
 	GroupsClaim  string // claim or path with the groups, "groups" when ""; e.g. "realm_access.roles"
 	NameClaim    string // claim or path with the name that policies use; e-mail, or else sub, when ""
 	Algorithms   []string
+	Audiences    []string // further audiences that bearer tokens may have instead
 	Scopes       []string // for the code flow, besides openid; email, profile when nil
+	CA           []byte   // PEM of what is trusted for the issuer; nil: what the system trusts
 }
 
 // Workload is an issuer of tokens for CI jobs and pods.
@@ -38,6 +41,7 @@ type Workload struct {
 	Groups     []string          // given to all of its workloads
 	Require    map[string]string // claims (or paths) that must have exactly this value
 	Algorithms []string
+	CA         []byte // PEM of what is trusted for the issuer; nil: what the system trusts
 }
 
 // Local is the built-in provider, for development and demonstrations.
@@ -88,9 +92,9 @@ func (p *Provider) check() error {
 	case n != 1:
 		return fmt.Errorf("identity provider %s: give exactly one of oidc, workload and local", p.Name)
 	case p.OIDC != nil:
-		return p.wrap(errors.Join(checkIssuer(p.OIDC.Issuer), need("client_id", p.OIDC.ClientID), checkAlgorithms(p.OIDC.Algorithms)))
+		return p.wrap(errors.Join(checkIssuer(p.OIDC.Issuer), need("client_id", p.OIDC.ClientID), checkAlgorithms(p.OIDC.Algorithms), checkCA(p.OIDC.CA)))
 	case p.Workload != nil:
-		return p.wrap(errors.Join(checkIssuer(p.Workload.Issuer), need("audience", p.Workload.Audience), checkAlgorithms(p.Workload.Algorithms)))
+		return p.wrap(errors.Join(checkIssuer(p.Workload.Issuer), need("audience", p.Workload.Audience), checkAlgorithms(p.Workload.Algorithms), checkCA(p.Workload.CA)))
 	}
 	return p.wrap(p.Local.check())
 }
@@ -105,6 +109,13 @@ func (p *Provider) wrap(err error) error {
 func need(what, v string) error {
 	if v == "" {
 		return fmt.Errorf("%s is missing", what)
+	}
+	return nil
+}
+
+func checkCA(pem []byte) error {
+	if len(pem) > 0 && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return errors.New("the CA holds no PEM certificate")
 	}
 	return nil
 }

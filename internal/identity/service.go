@@ -141,9 +141,9 @@ func (s *Service) SetProviders(list []Provider) error {
 		n := &provider{Provider: p}
 		switch {
 		case p.OIDC != nil:
-			n.issuer = newIssuer(p.Name, p.OIDC.Issuer, p.OIDC.ClientID, p.OIDC.Algorithms, s)
+			n.issuer = newIssuer(p.Name, p.OIDC.Issuer, append([]string{p.OIDC.ClientID}, p.OIDC.Audiences...), p.OIDC.Algorithms, p.OIDC.CA, s)
 		case p.Workload != nil:
-			n.issuer = newIssuer(p.Name, p.Workload.Issuer, p.Workload.Audience, p.Workload.Algorithms, s)
+			n.issuer = newIssuer(p.Name, p.Workload.Issuer, []string{p.Workload.Audience}, p.Workload.Algorithms, p.Workload.CA, s)
 		default:
 			n.users = p.Local.byName()
 		}

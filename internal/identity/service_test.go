@@ -304,6 +304,33 @@ func TestGuessingIsSlow(t *testing.T) {
 	w.ada()
 }
 
+// Many people behind one address sign in without slowing each other down, and
+// a good password does not make up for wrong ones.
+func TestGoodPasswordsAreNotSlowed(t *testing.T) {
+	w := start(t, nil)
+	ctx := WithRemote(t.Context(), "192.0.2.1:5")
+	good := func() error {
+		_, err := w.SignIn(ctx, "local", "ada@corp.example", "correct horse")
+		return err
+	}
+	for i := range 4 * freeAttempts {
+		if err := good(); err != nil {
+			t.Fatalf("sign-in %d: %v", i, err)
+		}
+	}
+	tried := 0
+	for i := range 50 {
+		_, err := w.SignIn(ctx, "local", fmt.Sprintf("user%d", i), "wrong")
+		if err != nil && !strings.Contains(err.Error(), "too many") {
+			tried++
+		}
+		_ = good()
+	}
+	if tried > freeAttempts {
+		t.Errorf("%d passwords were tried from one address that also knows a good one", tried)
+	}
+}
+
 func TestWebSession(t *testing.T) {
 	w := start(t, nil)
 	ctx := t.Context()

@@ -232,7 +232,9 @@ func within(list *objectPatterns, e *doorward.Effect) bool {
 	return true
 }
 
-func counts(o *doorward.Object) bool { return o.Kind != "setting" && o.Kind != "column" }
+func counts(o *doorward.Object) bool {
+	return o.Kind != "setting" && o.Kind != "limit" && o.Kind != "column"
+}
 
 func deny(rule, reason, hint string) doorward.Decision {
 	return doorward.Decision{Outcome: doorward.Deny, Rule: rule, Reason: reason, Hint: hint}

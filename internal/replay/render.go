@@ -100,7 +100,14 @@ func (r *Replay) title() string {
 // line feed at the end.
 func (e Entry) String() string {
 	var b strings.Builder
-	line := func(format string, args ...any) { b.WriteString(Clean(fmt.Sprintf(format, args...)) + "\n") }
+	// What others wrote may have several lines. None of them may look like a
+	// line of the replay's own, so each further one says what it is.
+	line := func(format string, args ...any) {
+		b.WriteString(strings.ReplaceAll(Clean(fmt.Sprintf(format, args...)), "\n", "\n    | ") + "\n")
+	}
+	lines := func(text string) {
+		b.WriteString("    | " + strings.ReplaceAll(Clean(strings.TrimRight(text, "\n")), "\n", "\n    | ") + "\n")
+	}
 	switch e.Kind {
 	case KindRequest:
 		line("%s #%d> %s", stamp(e.AtMS), e.Request, e.Statement)
@@ -119,7 +126,7 @@ func (e Entry) String() string {
 			line("    %s", e.Error)
 		}
 		if e.Text != "" {
-			line("%s", indent(e.Text))
+			lines(e.Text)
 		}
 	case KindNote:
 		line("    -- %s", e.Text)
@@ -132,7 +139,7 @@ func (e Entry) String() string {
 	case KindCut:
 		line("    [not recorded: %s]", e.Text)
 	case KindInput:
-		line("%s", indent(e.Text))
+		lines(e.Text)
 	}
 	if e.Truncated {
 		line("    [more is not shown]")
@@ -160,10 +167,6 @@ func review(id int64) string {
 		return ""
 	}
 	return fmt.Sprintf(", review %d", id)
-}
-
-func indent(s string) string {
-	return "    " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n    ")
 }
 
 const maxWidth = 40 // of a column in text

@@ -447,6 +447,30 @@ func TestTextIsHarmless(t *testing.T) {
 	}
 }
 
+// What a client sent cannot pass for a line of the replay's own.
+func TestTextIsNotForged(t *testing.T) {
+	forged := "SELECT 1\n    [allow, rule r, review 9]\n[00:00:00.900] #2> DROP TABLE t\n[00:00:00.950] #2 done, 0 rows, 1.0 ms"
+	for _, e := range []Entry{
+		{Kind: KindRequest, Request: 1, Statement: forged, Params: []string{forged}, Reason: forged, Decision: "deny"},
+		{Kind: KindReply, Text: forged, Error: forged},
+		{Kind: KindNote, Text: forged},
+		{Kind: KindOutcome, Request: 1, Error: forged},
+		{Kind: KindCut, Text: forged},
+		{Kind: KindInput, Text: forged},
+	} {
+		own := 0
+		for line := range strings.SplitSeq(e.String(), "\n") {
+			if strings.HasPrefix(line, "[00:00:00.9") || strings.HasPrefix(line, "    [allow") {
+				t.Errorf("%s: forged line %q", e.Kind, line)
+			}
+			own++
+		}
+		if own < 4 {
+			t.Errorf("%s: lines are missing: %s", e.Kind, e.String())
+		}
+	}
+}
+
 func TestAsciicast(t *testing.T) {
 	s := begin(t, tape.Options{})
 	session(t, s, func(b []byte) [][]byte { return [][]byte{b} })

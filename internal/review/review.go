@@ -233,7 +233,7 @@ func (s *Service) open(ctx context.Context, r doorward.Review) (doorward.Review,
 	made, err := s.store.OpenReview(ctx, r, s.opts.PerSubject, s.opts.Overall)
 	if errors.Is(err, store.ErrLimit) {
 		return none, &doorward.Denial{Decision: "deny", Rule: r.Rule, Retry: true,
-			Reason: fmt.Sprintf("too many requests wait for review already (at most %d of one person, %d in all)", s.opts.PerSubject, s.opts.Overall),
+			Reason: fmt.Sprintf("too many requests wait for review already (at most %d of one person, with 8 MiB of text together, and %d in all)", s.opts.PerSubject, s.opts.Overall),
 			Hint:   "Wait until some are answered, or ask the reviewers to deny those that are not needed."}
 	}
 	if err != nil {

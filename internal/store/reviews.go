@@ -20,13 +20,14 @@ const (
 	MaxStatement = 1 << 20 // bytes of statement text
 	maxBody      = 4 << 20 // bytes of everything together
 	maxListBytes = 8 << 20 // bytes of reviews that one listing returns
+	maxOpenBytes = 8 << 20 // bytes of the open reviews of one subject
 )
 
 // Reviews holds reviews and votes. Every move is a compare-and-set.
 type Reviews interface {
 	// OpenReview makes a review that nobody sees yet and returns it with its
 	// ID. It fails with ErrLive if one of the same digest is open, with
-	// ErrLimit above the limits.
+	// ErrLimit above the limits, or when one subject's are too large together.
 	OpenReview(ctx context.Context, r doorward.Review, perSubject, overall int) (doorward.Review, error)
 	// ShowReview turns an opened review into a waiting one.
 	ShowReview(ctx context.Context, id int64) error
@@ -80,16 +81,17 @@ func (s *Store) OpenReview(ctx context.Context, r doorward.Review, perSubject, o
 		return r, fmt.Errorf("store: the review has %d bytes, at most %d fit", len(body), maxBody)
 	}
 	id, err := do(ctx, s, func(tx *sql.Tx) (int64, error) {
-		var all, own, live int
-		row := tx.QueryRow(`SELECT count(*), coalesce(sum(CASE WHEN subject = ? THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN digest = ? THEN 1 ELSE 0 END), 0)
-			FROM reviews WHERE state IN ('opening', 'waiting', 'approved')`, r.Identity.Subject, r.Digest)
-		if err := row.Scan(&all, &own, &live); err != nil {
+		var all, own, live, ownBytes int
+		row := tx.QueryRow(`SELECT count(*), coalesce(sum(CASE WHEN subject = ? THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN digest = ? THEN 1 ELSE 0 END), 0),
+			coalesce(sum(CASE WHEN subject = ? THEN octet_length(body) ELSE 0 END), 0)
+			FROM reviews WHERE state IN ('opening', 'waiting', 'approved')`, r.Identity.Subject, r.Digest, r.Identity.Subject)
+		if err := row.Scan(&all, &own, &live, &ownBytes); err != nil {
 			return 0, err
 		}
 		if live > 0 {
 			return 0, ErrLive
 		}
-		if own >= perSubject || all >= overall {
+		if own >= perSubject || all >= overall || ownBytes+len(body) > maxOpenBytes {
 			return 0, ErrLimit
 		}
 		var id int64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type client struct {
 	running     atomic.Bool // a statement is running: a cancel makes sense
 	tx          byte        // the target's transaction status: I, T or E
 	readOnly    bool        // the target is pinned to read-only transactions
+	hurried     bool        // the client's connection has a read deadline
 	open2       bool        // messages were sent since the last Sync
 	skip        bool        // a refusal came before a Flush: discard up to the Sync
 	ddl         bool        // the shape of things may have changed: look at the catalog first
@@ -86,11 +88,16 @@ type msg struct {
 // run serves requests until the session ends.
 func (c *client) run() error {
 	for {
+		c.patience()
 		end, err := c.collect()
 		if err != nil {
 			if ended := c.s.Err(); ended != nil {
 				c.farewell(ended)
 				return ended
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				c.farewell(errIdleInTx)
+				return errIdleInTx
 			}
 			if errors.Is(err, errProtocol) || errors.Is(err, wire.ErrTooLong) || errors.Is(err, wire.ErrType) {
 				c.farewell(err)
@@ -109,6 +116,26 @@ func (c *client) run() error {
 		}
 		c.rest()
 	}
+}
+
+// maxIdleInTx bounds how long a transaction may stay open with nothing asked:
+// it holds locks and a snapshot at the target. The target has the same limit
+// from doorward, but a session may be allowed to set that one.
+const maxIdleInTx = 10 * time.Minute
+
+var errIdleInTx = &doorward.Denial{Decision: "error", Code: "25P03", Reason: "the transaction was idle for " + maxIdleInTx.String() + " and was rolled back"}
+
+// patience sets how long the next message may take.
+func (c *client) patience() {
+	switch open := c.tx != 'I' || c.open2; {
+	case open:
+		_ = c.conn.SetReadDeadline(time.Now().Add(maxIdleInTx))
+	case c.hurried:
+		_ = c.conn.SetReadDeadline(time.Time{})
+	default:
+		return
+	}
+	c.hurried = c.tx != 'I' || c.open2
 }
 
 // farewell tells the client why its session ends, if it still listens.

@@ -33,6 +33,7 @@ type relay struct {
 	plan   *rowPlan
 	copy   *copyOut
 	limit  time.Time
+	asked  chan struct{} // closed when the cancel that stop sent was taken; nil: none was sent
 	waits  []ended // outcomes that a guard holds back
 }
 
@@ -69,6 +70,11 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 	}
 	if err != nil {
 		return errors.Join(err, r.r.Done("connection lost"))
+	}
+	if r.asked != nil {
+		// A cancel names a session, not a statement: one that was still on its
+		// way would end the next request.
+		<-r.asked
 	}
 	if guard {
 		if err := r.settleGuard(); err != nil {
@@ -188,7 +194,9 @@ func (r *relay) stop(why *doorward.Denial) {
 	}
 	r.cut = why
 	ctx, cancel := context.WithTimeout(r.c.s.Context(), stopGrace)
+	r.asked = make(chan struct{})
 	go func() {
+		defer close(r.asked)
 		defer cancel()
 		if err := r.c.up.Cancel(ctx); err != nil {
 			r.c.srv.opt.Log.Warn("a statement over its limit could not be stopped by a cancel", "session", r.c.s.ID(), "error", err)

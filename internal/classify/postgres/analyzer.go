@@ -28,7 +28,7 @@ type analyzer struct {
 	st       State
 	listed   map[string]bool
 	sink     *sink
-	masks    *sync.Map // *relation to map[string]rule, of this catalog and environment
+	masks    *sync.Map // *relation to map[string]rule and "any" to bool, of this catalog and environment
 	nodes    int
 	depth    int
 	inView   int

@@ -181,6 +181,9 @@ func (a *analyzer) rowBound(s *pg.SelectStmt) int64 {
 			return int64(i.Ival.GetIval())
 		}
 	}
+	if len(s.GetGroupClause()) > 0 || len(s.GetWindowClause()) > 0 || hasCall(s.GetSortClause()) || hasCall(s.GetDistinctClause()) {
+		return -1 // functions of sets and grouping sets multiply rows there too
+	}
 	if v := len(s.GetValuesLists()); v > 0 {
 		for _, l := range s.GetValuesLists() {
 			if hasCall(l.GetList().GetItems()) {
@@ -237,10 +240,14 @@ func callIn(n *pg.Node, depth int) bool {
 		return false
 	}
 	switch x := n.GetNode().(type) {
-	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_ColumnRef, *pg.Node_SetToDefault, *pg.Node_SqlvalueFunction, *pg.Node_SubLink:
+	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_ColumnRef, *pg.Node_SetToDefault, *pg.Node_SqlvalueFunction:
 		return false
+	case *pg.Node_SubLink:
+		return kids(x.SubLink.GetTestexpr())
 	case *pg.Node_ResTarget:
 		return kids(x.ResTarget.GetVal())
+	case *pg.Node_SortBy:
+		return kids(x.SortBy.GetNode())
 	case *pg.Node_TypeCast:
 		return kids(x.TypeCast.GetArg())
 	case *pg.Node_AExpr:
@@ -259,7 +266,7 @@ func callIn(n *pg.Node, depth int) bool {
 		return kids(x.List.GetItems()...)
 	case *pg.Node_FuncCall:
 		names := fieldNames(x.FuncCall.GetFuncname())
-		if len(names) == 0 || !scalarFunctions[names[len(names)-1]] {
+		if len(names) == 0 || !scalarFunctions[names[len(names)-1]] || x.FuncCall.GetOver() != nil || len(x.FuncCall.GetAggOrder()) > 0 {
 			return true
 		}
 		return kids(x.FuncCall.GetArgs()...)

@@ -40,8 +40,10 @@ type relation struct {
 	oid, schema, name string
 	kind              byte
 	columns           []string
-	types             map[string]string // column to type name, user types only ("schema.name")
-	keys              [][]string        // primary and unique keys, without predicate or expression
+	types             map[string]string   // column to type name, user types only ("schema.name")
+	keys              [][]string          // primary and unique keys, without predicate or expression
+	shown             map[string]bool     // columns that other unique indexes and exclusions read: writing one shows what is there
+	generated         map[string][]string // generated column to the columns that it is made from
 	parents, children []*relation
 	refs              []foreignKey // where this is the referencing side
 	referenced        []foreignKey // where this is the referenced side
@@ -183,6 +185,20 @@ func (r *relation) has(column string) bool {
 		}
 	}
 	return false
+}
+
+func (r *relation) show(column string) {
+	if r.shown == nil {
+		r.shown = map[string]bool{}
+	}
+	r.shown[column] = true
+}
+
+func (r *relation) madeFrom(column, source string) {
+	if r.generated == nil {
+		r.generated = map[string][]string{}
+	}
+	r.generated[column] = append(r.generated[column], source)
 }
 
 // view gives the parsed body of a view, or nil.

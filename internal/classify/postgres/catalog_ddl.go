@@ -3,6 +3,7 @@ package postgres
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"reflect"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -236,8 +237,15 @@ func (b *builder) constraint(r *relation, k *pg.Constraint, col string) {
 			target = to.keys[0]
 		}
 		addForeignKey(foreignKey{from: r, to: to, fromCols: from, toCols: target, onDelete: first(k.GetFkDelAction()), onUpdate: first(k.GetFkUpdAction())})
+	case pg.ConstrType_CONSTR_EXCLUSION:
+		for _, c := range columnNames(k) {
+			r.show(c)
+		}
 	case pg.ConstrType_CONSTR_GENERATED:
 		r.types[col] = generatedColumn
+		for _, c := range columnNames(k.GetRawExpr()) {
+			r.madeFrom(col, c)
+		}
 	}
 }
 
@@ -261,7 +269,13 @@ func (b *builder) view(rv *pg.RangeVar, sel *pg.SelectStmt, names []string, kind
 
 func (b *builder) index(s *pg.IndexStmt) {
 	r := b.find(s.GetRelation())
-	if r == nil || !s.GetUnique() || s.GetWhereClause() != nil {
+	if r == nil || !s.GetUnique() {
+		return
+	}
+	for _, c := range columnNames(s) {
+		r.show(c)
+	}
+	if s.GetWhereClause() != nil {
 		return
 	}
 	var cols []string
@@ -368,4 +382,41 @@ func (b *builder) rename(s *pg.RenameStmt) {
 			}
 		}
 	}
+}
+
+// columnNames gives the names of the columns that stand anywhere in a tree.
+func columnNames(tree any) []string {
+	var out []string
+	var walk func(reflect.Value)
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			if v.IsNil() {
+				return
+			}
+			switch x := v.Interface().(type) {
+			case *pg.ColumnRef:
+				if names := fieldNames(x.GetFields()); len(names) > 0 {
+					out = append(out, names[len(names)-1])
+				}
+			case *pg.IndexElem:
+				if x.GetName() != "" {
+					out = append(out, x.GetName())
+				}
+			}
+			walk(v.Elem())
+		case reflect.Slice:
+			for i := range v.Len() {
+				walk(v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					walk(v.Field(i))
+				}
+			}
+		}
+	}
+	walk(reflect.ValueOf(tree))
+	return out
 }

@@ -43,6 +43,18 @@ const (
  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o), pg_catalog.chr(31))
  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL AND n.nspname !~ '^pg_(toast|temp|catalog)'`
+	loadShown = `SELECT i.indrelid::pg_catalog.text, a.attname FROM pg_catalog.pg_index i
+ JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum > 0
+ WHERE (i.indisunique OR i.indisexclusion) AND n.nspname !~ '^pg_(toast|temp|catalog)'
+ AND (a.attnum = ANY (i.indkey::pg_catalog.int2[]) OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+ AND d.refobjid = i.indrelid AND d.refobjsubid IN (0, a.attnum) AND (d.refobjsubid > 0 OR i.indexprs IS NOT NULL)))`
+	loadGenerated = `SELECT a.attrelid::pg_catalog.text, a.attname, f.attname FROM pg_catalog.pg_attribute a
+ JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum
+ AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid
+ JOIN pg_catalog.pg_attribute f ON f.attrelid = d.refobjid AND f.attnum > 0 AND (f.attnum = d.refobjsubid OR d.refobjsubid = 0) AND NOT f.attisdropped
+ WHERE a.attgenerated <> '' AND NOT a.attisdropped`
 	loadInherits    = `SELECT i.inhrelid::pg_catalog.text, i.inhparent::pg_catalog.text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE c.relkind IN ('r','p','f')`
 	loadForeignKeys = `SELECT k.conrelid::pg_catalog.text, k.confrelid::pg_catalog.text, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text,
  pg_catalog.array_to_string(ARRAY(SELECT a.attname FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY x(n, o) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n ORDER BY x.o), pg_catalog.chr(31)),
@@ -133,6 +145,16 @@ func LoadCatalog(ctx context.Context, query func(ctx context.Context, sql string
 	step("keys", loadKeys, 2, func(r []string) {
 		if rel := byOID[r[0]]; rel != nil && r[1] != "" {
 			rel.keys = append(rel.keys, strings.Split(r[1], listSeparator))
+		}
+	})
+	step("unique indexes", loadShown, 2, func(r []string) {
+		if rel := byOID[r[0]]; rel != nil {
+			rel.show(r[1])
+		}
+	})
+	step("generated columns", loadGenerated, 3, func(r []string) {
+		if rel := byOID[r[0]]; rel != nil {
+			rel.madeFrom(r[1], r[2])
 		}
 	})
 	step("inheritance", loadInherits, 2, func(r []string) {

@@ -53,6 +53,11 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 	case *pg.Node_IndexStmt:
 		st.Kind = "CREATE INDEX"
 		a.shape("table", a.named(x.IndexStmt.GetRelation()), def)
+		exprs := []*pg.Node{x.IndexStmt.GetWhereClause()}
+		for _, p := range x.IndexStmt.GetIndexParams() {
+			exprs = append(exprs, p.GetIndexElem().GetExpr())
+		}
+		a.overTable(x.IndexStmt.GetRelation(), exprs...)
 		if x.IndexStmt.GetConcurrent() {
 			a.sink.traits |= doorward.TraitIrreversible
 		}
@@ -64,10 +69,12 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 		st.Kind = "CREATE RULE"
 		a.shape("table", a.named(x.RuleStmt.GetRelation()), def)
 		a.shape("rule", x.RuleStmt.GetRulename(), def|doorward.VerbExecute)
+		a.overTable(x.RuleStmt.GetRelation(), append([]*pg.Node{x.RuleStmt.GetWhereClause()}, x.RuleStmt.GetActions()...)...)
 	case *pg.Node_CreateTrigStmt:
 		st.Kind = "CREATE TRIGGER"
 		a.shape("table", a.named(x.CreateTrigStmt.GetRelation()), def)
 		a.shape("trigger", x.CreateTrigStmt.GetTrigname(), def|doorward.VerbExecute)
+		a.overTable(x.CreateTrigStmt.GetRelation(), x.CreateTrigStmt.GetWhenClause())
 	case *pg.Node_CreateFunctionStmt:
 		st.Kind = "CREATE FUNCTION"
 		if x.CreateFunctionStmt.GetIsProcedure() {
@@ -77,6 +84,11 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 	case *pg.Node_AlterFunctionStmt:
 		st.Kind = "ALTER FUNCTION"
 		a.shape("function", join(fieldNames(x.AlterFunctionStmt.GetFunc().GetObjname())), def)
+		for _, n := range x.AlterFunctionStmt.GetActions() {
+			if d := n.GetDefElem(); strings.EqualFold(d.GetDefname(), "set") {
+				a.admin(st, st.Kind, "setting", d.GetArg().GetVariableSetStmt().GetName())
+			}
+		}
 	case *pg.Node_RenameStmt:
 		st.Kind = "ALTER " + objectWord(x.RenameStmt.GetRenameType()) + " RENAME"
 		a.rename(x.RenameStmt)
@@ -85,6 +97,9 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 		a.shape("schema", x.AlterObjectSchemaStmt.GetNewschema(), def)
 		if rv := x.AlterObjectSchemaStmt.GetRelation(); rv != nil {
 			a.shape("table", a.named(rv), def)
+			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) {
+				return x.AlterObjectSchemaStmt.GetNewschema(), r.name, c, true
+			})
 		}
 	case *pg.Node_CreateSchemaStmt:
 		st.Kind = "CREATE SCHEMA"
@@ -119,7 +134,14 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 		a.shape("type", join(fieldNames(x.AlterDomainStmt.GetTypeName())), def)
 	case *pg.Node_DefineStmt:
 		st.Kind = "CREATE " + objectWord(x.DefineStmt.GetKind())
-		a.shape(strings.ToLower(objectWord(x.DefineStmt.GetKind())), join(fieldNames(x.DefineStmt.GetDefnames())), def)
+		name := join(fieldNames(x.DefineStmt.GetDefnames()))
+		a.shape(strings.ToLower(objectWord(x.DefineStmt.GetKind())), name, def)
+		switch x.DefineStmt.GetKind() {
+		case pg.ObjectType_OBJECT_TYPE, pg.ObjectType_OBJECT_TSPARSER, pg.ObjectType_OBJECT_TSTEMPLATE:
+			if len(x.DefineStmt.GetDefinition()) > 0 { // made of native code
+				a.admin(st, st.Kind, "language", "c")
+			}
+		}
 	case *pg.Node_CreateCastStmt:
 		st.Kind = "CREATE CAST"
 		a.shape("cast", join(fieldNames(x.CreateCastStmt.GetTargettype().GetNames())), def)
@@ -305,9 +327,11 @@ func (a *analyzer) permits(n *pg.Node, st *doorward.Statement) bool {
 	case *pg.Node_CreatePolicyStmt:
 		st.Kind = "CREATE POLICY"
 		a.shape("table", a.named(x.CreatePolicyStmt.GetTable()), grant)
+		a.overTable(x.CreatePolicyStmt.GetTable(), x.CreatePolicyStmt.GetQual(), x.CreatePolicyStmt.GetWithCheck())
 	case *pg.Node_AlterPolicyStmt:
 		st.Kind = "ALTER POLICY"
 		a.shape("table", a.named(x.AlterPolicyStmt.GetTable()), grant)
+		a.overTable(x.AlterPolicyStmt.GetTable(), x.AlterPolicyStmt.GetQual(), x.AlterPolicyStmt.GetWithCheck())
 	case *pg.Node_DropOwnedStmt:
 		st.Kind = "DROP OWNED"
 		a.shape("role", roles(x.DropOwnedStmt.GetRoles()), grant|doorward.VerbDefine|doorward.VerbDelete)
@@ -387,6 +411,14 @@ func (a *analyzer) rename(s *pg.RenameStmt) {
 	name := nodeName(s.GetObject())
 	if rv := s.GetRelation(); rv != nil {
 		name = a.named(rv)
+		switch s.GetRenameType() {
+		case pg.ObjectType_OBJECT_COLUMN:
+			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) {
+				return r.schema, r.name, s.GetNewname(), c == s.GetSubname()
+			})
+		case pg.ObjectType_OBJECT_TABLE:
+			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) { return r.schema, s.GetNewname(), c, true })
+		}
 	}
 	if name == "" {
 		name = s.GetSubname()
@@ -410,9 +442,111 @@ func (a *analyzer) alterTable(s *pg.AlterTableStmt, st *doorward.Statement) {
 			a.sink.traits |= doorward.TraitIrreversible
 		}
 		a.shape(kind, name, verb)
+		a.alterMasked(s.GetRelation(), n.GetAlterTableCmd())
 	}
 	if len(s.GetCmds()) == 0 {
 		a.shape(kind, name, doorward.VerbDefine)
+	}
+}
+
+// alterMasked reads the parts of an ALTER TABLE that look at rows: they copy
+// columns, or fail by what is in them.
+func (a *analyzer) alterMasked(rv *pg.RangeVar, c *pg.AlterTableCmd) {
+	var exprs []*pg.Node
+	constraint := func(n *pg.Node) {
+		k := n.GetConstraint()
+		exprs = append(exprs, k.GetRawExpr(), k.GetWhereClause())
+		for _, e := range k.GetExclusions() {
+			for _, x := range e.GetList().GetItems() {
+				exprs = append(exprs, x.GetIndexElem().GetExpr())
+			}
+		}
+	}
+	switch c.GetSubtype() {
+	case pg.AlterTableType_AT_AddColumn, pg.AlterTableType_AT_AlterColumnType:
+		exprs = append(exprs, c.GetDef().GetColumnDef().GetRawDefault())
+		for _, k := range c.GetDef().GetColumnDef().GetConstraints() {
+			constraint(k)
+		}
+	case pg.AlterTableType_AT_AddConstraint:
+		constraint(c.GetDef())
+	case pg.AlterTableType_AT_DropInherit, pg.AlterTableType_AT_DetachPartition:
+		child := rv
+		if p := c.GetDef().GetPartitionCmd().GetName(); p != nil {
+			child = p
+		}
+		a.unmasks(child, func(r *relation, c string) (string, string, string, bool) { return r.schema, r.name, c, true })
+	default:
+		exprs = append(exprs, c.GetDef()) // an expression, or nothing that is read here
+		if !expression(c.GetDef()) {
+			return
+		}
+	}
+	a.overTable(rv, exprs...)
+}
+
+func expression(n *pg.Node) bool {
+	switch n.GetNode().(type) {
+	case *pg.Node_AExpr, *pg.Node_FuncCall, *pg.Node_ColumnRef, *pg.Node_TypeCast, *pg.Node_CaseExpr, *pg.Node_CoalesceExpr, *pg.Node_BoolExpr:
+		return true
+	}
+	return false
+}
+
+// overTable reads expressions and actions that are kept with a table for what
+// they do with its masked columns.
+func (a *analyzer) overTable(rv *pg.RangeVar, list ...*pg.Node) {
+	rel := a.cat.lookup(rv.GetSchemaname(), rv.GetRelname())
+	if rel == nil || !a.anyMasked() {
+		return
+	}
+	outer := a.sink
+	a.sink = newSink()
+	var r rows
+	for _, c := range rel.columns {
+		v := value{source: rel.full() + "." + c}
+		v.mask, v.origin = a.masked(rel, c)
+		r.cols = append(r.cols, column{c, v})
+	}
+	sc := &scope{froms: []*from{{rows: r, items: []*item{{alias: rel.name, schema: rel.schema, rows: r}, {alias: "old", rows: r}, {alias: "new", rows: r}}}}}
+	for _, n := range list {
+		switch n.GetNode().(type) {
+		case nil:
+		case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_SelectStmt:
+			a.body(n, &scope{froms: []*from{{items: sc.froms[0].items}}})
+		default:
+			a.consume(n, sc)
+		}
+	}
+	in := a.sink
+	a.sink = outer
+	if in.use != doorward.MaskOther || len(in.masked) == 0 {
+		return
+	}
+	for m := range in.masked {
+		a.sink.masked[m] = true
+	}
+	a.sink.use = doorward.MaskOther
+	a.sink.hint = maskHint
+}
+
+// unmasks refuses a change of names after which a rule would not find a masked
+// column any more. then gives a column's schema, table and name afterwards,
+// and whether the change is about it.
+func (a *analyzer) unmasks(rv *pg.RangeVar, then func(r *relation, column string) (schema, table, name string, about bool)) {
+	rel := a.cat.lookup(rv.GetSchemaname(), rv.GetRelname())
+	if rel == nil || !a.anyMasked() || rel.kind == kindView {
+		return
+	}
+	for _, c := range rel.columns {
+		m, origin := a.masked(rel, c)
+		if m == "" {
+			continue
+		}
+		if schema, table, name, about := then(rel, c); about && a.env.Masked(schema, table, name) == "" {
+			a.maskOther(value{mask: m, origin: origin})
+			a.sink.hint = "the rule that masks " + rel.full() + "." + c + " would not find it under its new name: change the rules first"
+		}
 	}
 }
 

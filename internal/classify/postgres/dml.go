@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"strings"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"github.com/doorward/doorward"
@@ -225,23 +227,61 @@ func (a *analyzer) writtenColumns(rel *relation, cols []string) {
 			}
 		}
 	}
+	for base, cols := range a.under(rel, cols) {
+		a.writtenColumns(base, cols)
+	}
+	for _, r := range append([]*relation{rel}, rel.descendants()...) { // rows may go to, or be in, any of them
+		a.shows(r, written)
+	}
+}
+
+// shows is for the columns written to one table.
+func (a *analyzer) shows(rel *relation, written map[string]bool) {
+	look := func(c string, in *relation, column string) {
+		if m, origin := a.masked(in, column); m != "" && written[c] {
+			a.oracle(value{mask: m, origin: origin}, rel.full()+"."+c)
+		}
+	}
 	for _, key := range rel.keys {
 		for _, c := range key {
-			if m, origin := a.masked(rel, c); m != "" && written[c] {
-				a.oracle(value{mask: m, origin: origin}, rel.full()+"."+c)
-			}
+			look(c, rel, c)
+		}
+	}
+	for c := range rel.shown {
+		look(c, rel, c)
+		for _, s := range rel.generated[c] {
+			look(s, rel, s)
 		}
 	}
 	for _, fk := range rel.refs {
 		for i, c := range fk.fromCols {
-			if !written[c] || i >= len(fk.toCols) {
-				continue
-			}
-			if m, origin := a.masked(fk.to, fk.toCols[i]); m != "" {
-				a.oracle(value{mask: m, origin: origin}, rel.full()+"."+c)
+			if i < len(fk.toCols) {
+				look(c, fk.to, fk.toCols[i])
 			}
 		}
 	}
+}
+
+// under gives the columns of tables that columns of a view are.
+func (a *analyzer) under(rel *relation, cols []string) map[*relation][]string {
+	if rel.kind != kindView {
+		return nil
+	}
+	outer := a.sink
+	a.sink = newSink()
+	r := a.openRelation(rel, doorward.VerbRead) // what it reads was noted when it was opened
+	a.sink = outer
+	out := map[*relation][]string{}
+	for _, c := range r.cols {
+		for _, w := range cols {
+			if i := strings.LastIndexByte(c.source, '.'); w == c.name && i > 0 {
+				if base := a.cat.relations[c.source[:i]]; base != nil && base.kind != kindView {
+					out[base] = append(out[base], c.source[i+1:])
+				}
+			}
+		}
+	}
+	return out
 }
 
 func (a *analyzer) oracle(v value, name string) {

@@ -251,6 +251,7 @@ func (a *analyzer) operator(names []string) {
 	}
 	if o := a.cat.userOperator(schema, name); o != nil {
 		a.execute("operator", o.schema+"."+o.name)
+		a.unknownTaint()
 		return
 	}
 	if schema == "" {
@@ -338,6 +339,7 @@ func (a *analyzer) cast(t *pg.TypeName) {
 	for _, c := range a.cat.casts {
 		if c.extension == "" && typeMatches(c.to, full) {
 			a.execute("cast", c.from+" to "+c.to)
+			a.unknownTaint()
 			return
 		}
 	}

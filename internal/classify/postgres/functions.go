@@ -135,6 +135,7 @@ func (a *analyzer) userFunction(schema, name string) {
 		return
 	}
 	a.execute("function", full)
+	a.unknownTaint() // what it returns may be anything
 }
 
 func (a *analyzer) builtin(name string) bool {

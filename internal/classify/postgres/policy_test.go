@@ -11,15 +11,19 @@ import (
 // The corpus's standard policies, by hand, over an effect.
 
 func judgeP1(e *doorward.Effect) string {
-	if e.ReadOnly() && !e.Traits.Has(doorward.TraitLocks) {
+	if e.ReadOnly() && !e.Traits.Has(doorward.TraitLocks) && !lifts(e) {
 		return "allow"
 	}
 	return "deny"
 }
 
+func lifts(e *doorward.Effect) bool {
+	return slices.ContainsFunc(e.Objects, func(o doorward.Object) bool { return o.Kind == "limit" })
+}
+
 func judgeP2(e *doorward.Effect) string {
 	switch {
-	case !e.Complete || e.Refuse != "" || e.Verbs.Has(doorward.VerbAdmin|doorward.VerbUnknown):
+	case lifts(e), !e.Complete || e.Refuse != "" || e.Verbs.Has(doorward.VerbAdmin|doorward.VerbUnknown):
 		return "deny"
 	case e.Verbs.Has(doorward.VerbDefine | doorward.VerbGrant | doorward.VerbExecute),
 		e.Traits.Has(doorward.TraitUnbounded | doorward.TraitIrreversible | doorward.TraitLeaves | doorward.TraitLocks),

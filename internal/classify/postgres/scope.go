@@ -239,6 +239,13 @@ func (a *analyzer) maskRules(r *relation) map[string]rule {
 			}
 		}
 	}
+	for c, sources := range r.generated { // made from a masked column: as that one
+		for _, s := range sources {
+			if m, ok := out[s]; ok && out[c].name == "" {
+				out[c] = m
+			}
+		}
+	}
 	return out
 }
 
@@ -366,11 +373,36 @@ func (a *analyzer) openView(r *relation) rows {
 	return out
 }
 
-// unknownTaint is for what cannot be followed: it may hold masked columns.
+// unknownTaint is for what cannot be followed: it may hold masked columns,
+// where the database has any.
 func (a *analyzer) unknownTaint() {
-	if a.env != nil && a.env.Masked != nil {
+	if a.anyMasked() {
 		a.sink.use = doorward.MaskOther
 	}
+}
+
+// anyMasked reports whether a column of the database is masked.
+func (a *analyzer) anyMasked() bool {
+	if a.env == nil || a.env.Masked == nil {
+		return false
+	}
+	const key = "any"
+	v, ok := a.masks.Load(key)
+	if !ok {
+		some := false
+		for _, r := range a.cat.relations {
+			for _, c := range r.columns {
+				if m, _ := a.masked(r, c); m != "" {
+					some = true
+				}
+			}
+			if some {
+				break
+			}
+		}
+		v, _ = a.masks.LoadOrStore(key, some)
+	}
+	return v.(bool)
 }
 
 // Relations and columns of pg_catalog that show secrets, data of tables or

@@ -9,8 +9,9 @@ import (
 	"github.com/doorward/doorward"
 )
 
-// MaxTimeout bounds the time-outs that a session may set for itself: they may
-// be lowered below it, never raised above it or switched off.
+// MaxTimeout bounds the time-outs that count as lowered. A higher one, or none,
+// as pg_dump asks for, is an object of the kind "limit": the gate's own limits
+// hold whatever the target's are, but a policy may mind.
 const MaxTimeout = 10_000 // milliseconds
 
 // settingRule says which values of a setting are harmless. All values are
@@ -87,6 +88,9 @@ var harmlessSettings = map[string]settingRule{
 	"plan_cache_mode":                     oneOf("auto", "force_generic_plan", "force_custom_plan"),
 }
 
+// timeouts are the settings that end what takes too long.
+var timeouts = set(`statement_timeout lock_timeout idle_in_transaction_session_timeout idle_session_timeout transaction_timeout`)
+
 var isolation = oneOf("read committed", "read uncommitted", "repeatable read", "serializable")
 
 // pinnedPath reports whether a search_path finds nothing that the pinned one
@@ -152,6 +156,13 @@ func (a *analyzer) set(name, value string, ok bool) {
 		a.sink.object("setting", name, doorward.VerbSession)
 		return
 	}
+	if ok && timeouts[name] {
+		if _, known := milliseconds(value); known {
+			a.sink.object("limit", name, doorward.VerbSession)
+			a.hintTimeout(name)
+			return
+		}
+	}
 	if ok && boolean(value) && (name == "transaction_read_only" || name == "default_transaction_read_only") {
 		a.readWrite(name)
 		return
@@ -159,13 +170,19 @@ func (a *analyzer) set(name, value string, ok bool) {
 	a.sink.object("setting", name, doorward.VerbAdmin)
 	if a.sink.hint == "" {
 		switch {
-		case strings.HasSuffix(name, "_timeout"):
-			a.sink.hint = name + " may be lowered to between 1 ms and " + strconv.Itoa(MaxTimeout) + " ms, not raised or switched off"
+		case timeouts[name]:
+			a.hintTimeout(name)
 		case name == "search_path":
 			a.sink.hint = "search_path is pinned: write the schema before the name instead"
 		default:
 			a.hintSettings()
 		}
+	}
+}
+
+func (a *analyzer) hintTimeout(name string) {
+	if a.sink.hint == "" {
+		a.sink.hint = name + " may be lowered to between 1 ms and " + strconv.Itoa(MaxTimeout) + " ms, not raised or switched off"
 	}
 }
 
@@ -318,10 +335,15 @@ func (a *analyzer) setConfig(f *pg.FuncCall) bool {
 // settingSelect reads SELECT set_config(name, 'x', false) FROM pg_settings
 // WHERE name = 'y', by which pg_dump sets what an older server may not have.
 func (a *analyzer) settingSelect(s *pg.SelectStmt) bool {
-	if len(s.GetTargetList()) != 1 || len(s.GetFromClause()) != 1 || s.GetWithClause() != nil || len(s.GetGroupClause()) > 0 {
-		return false
+	if len(s.GetTargetList()) != 1 || len(s.GetFromClause()) != 1 || s.GetWithClause() != nil || len(s.GetGroupClause()) > 0 ||
+		len(s.GetDistinctClause()) > 0 || s.GetHavingClause() != nil || len(s.GetWindowClause()) > 0 || len(s.GetSortClause()) > 0 ||
+		s.GetLimitCount() != nil || s.GetLimitOffset() != nil || len(s.GetLockingClause()) > 0 {
+		return false // a part that would go unread
 	}
 	f := s.GetTargetList()[0].GetResTarget().GetVal().GetFuncCall()
+	if len(f.GetAggOrder()) > 0 || f.GetAggFilter() != nil || f.GetOver() != nil || f.GetAggDistinct() || f.GetAggWithinGroup() || f.GetFuncVariadic() {
+		return false
+	}
 	names := fieldNames(f.GetFuncname())
 	rv := s.GetFromClause()[0].GetRangeVar()
 	where := s.GetWhereClause().GetAExpr()

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"maps"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -238,9 +239,10 @@ func (a *analyzer) explain(s *pg.ExplainStmt, st *doorward.Statement) {
 		}
 	}
 	var inner doorward.Statement
-	outer := a.sink
-	a.sink = newSink()
+	outer, cursors := a.sink, a.cursors
+	a.sink, a.cursors = newSink(), maps.Clone(a.cursors)
 	a.statement(s.GetQuery(), &inner)
+	a.cursors = cursors // EXPLAIN DECLARE opens none: a cursor of that name is still what it was
 	resolves := a.sink.resolves
 	e := a.sink.effect("")
 	a.sink = outer
