@@ -1,6 +1,11 @@
 package doorward
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
 
 // Verb says what a request does to an object. The set is closed: a classifier
 // that meets something it has no verb for uses [VerbUnknown], and unknown is
@@ -121,6 +126,14 @@ func (e *Effect) ReadOnly() bool {
 	return e.Complete && e.Refuse == "" && e.Verbs&^(VerbRead|VerbSession) == 0
 }
 
+// Digest is a hash of the whole effect: what an approval binds beside the text,
+// since the same text may do something else once the target has changed.
+func (e *Effect) Digest() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%#v", *e)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
 // Writes reports whether the effect changes data, shape or permissions.
 func (e *Effect) Writes() bool { return e.Verbs.Has(VerbWrites) }
 
@@ -166,6 +179,7 @@ type Statement struct {
 	Columns  []Column // output columns when Known
 	Known    bool     // Columns are complete and in order
 	Returns  bool     // sends rows
+	Counted  bool     // the target's own answer counts every row that the statement itself changes
 	Effect   Effect   // this statement's own effect
 	Inner    *Reading // for ControlPrepare and ControlDeclare: what executing or fetching does
 	Format   string   // for COPY: "text", "csv" or "binary"

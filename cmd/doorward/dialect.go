@@ -42,7 +42,7 @@ func (d *postgresDialect) current() (*dialectEnv, error) {
 	defer cancel()
 	snap, err := d.catalog.Current(ctx)
 	if err != nil {
-		return nil, err
+		return nil, &gate.CatalogError{Err: err}
 	}
 	masks := d.masks()
 	if e := d.env.Load(); e != nil && e.snapshot == snap && e.masks == masks {
@@ -73,8 +73,13 @@ func (d *postgresDialect) Origin(table uint32, attr int16) (string, bool) {
 		return "", false
 	}
 	n, ok := e.snapshot.Origin(table, attr)
-	if !ok || n[2] == "" {
-		return "", ok
+	switch {
+	case !ok:
+		return "", false
+	case n[2] == "" && attr > 0:
+		return "", false // a column that is newer than the catalog
+	case n[2] == "":
+		return "", true // a system column, or none
 	}
 	return e.masks.Column(d.target, n[0], n[1], n[2]), true
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
@@ -47,6 +48,7 @@ type house struct {
 	maskKey  []byte
 	closing  chan struct{}
 	conns    sync.WaitGroup
+	open     sync.Map // of net.Conn: all that conns counts
 }
 
 // serve runs the gate until ctx ends, then drains it.
@@ -117,9 +119,11 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.targets.set(c, func() *gate.Rules { r := h.gate.Rules(); return &r }); err != nil {
+	next, err := h.targets.prepare(c, func() *gate.Rules { r := h.gate.Rules(); return &r })
+	if err != nil {
 		return err
 	}
+	h.targets.put(next)
 	h.identity.Watch(h.gate.Revoke)
 	return h.begin(ctx)
 }
@@ -154,7 +158,8 @@ func (h *house) rules(c *config.Config) (gate.Rules, error) {
 	return gate.Rules{Policy: c.CompiledPolicy(), Masks: masks}, nil
 }
 
-// hosts are the names that the self-made certificate is for.
+// hosts are the names that doorward is reached by: the self-made certificate is
+// for them, and the console answers to them.
 func (h *house) hosts() []string {
 	var out []string
 	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres} {
@@ -164,6 +169,10 @@ func (h *house) hosts() []string {
 	}
 	if h.cfg.Listen.Host != "" {
 		out = append(out, h.cfg.Listen.Host)
+	}
+	// People are sent to the console by this name.
+	if u, err := url.Parse(h.cfg.Review.URL); err == nil && u.Hostname() != "" {
+		out = append(out, u.Hostname())
 	}
 	if name, err := os.Hostname(); err == nil {
 		out = append(out, name)
@@ -231,9 +240,21 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	h.gate.Drain(drain)
-	h.conns.Wait()
+	h.hangUp()
 	_ = web.Shutdown(drain)
-	return h.record(drain, doorward.Event{Kind: doorward.EventServerStop, Time: time.Now()})
+	stop, done := context.WithTimeout(context.Background(), 10*time.Second)
+	defer done()
+	return h.record(stop, doorward.Event{Kind: doorward.EventServerStop, Time: time.Now()})
+}
+
+// hangUp waits until all connections are done. What is left after the sessions
+// ended has not signed in, or does not read: it is closed.
+func (h *house) hangUp() {
+	left := time.AfterFunc(time.Second, func() {
+		h.open.Range(func(c, _ any) bool { _ = c.(net.Conn).Close(); return true })
+	})
+	defer left.Stop()
+	h.conns.Wait()
 }
 
 // maxConns bounds connections that have not signed in yet with those that have.
@@ -258,8 +279,9 @@ func (h *house) accept(ctx context.Context, l net.Listener, serve func(context.C
 			continue
 		}
 		h.conns.Add(1)
+		h.open.Store(conn, nil)
 		go func() {
-			defer func() { <-slots; h.conns.Done() }()
+			defer func() { h.open.Delete(conn); <-slots; h.conns.Done() }()
 			defer func() {
 				if p := recover(); p != nil {
 					// One session's fault must not end the others.
@@ -294,7 +316,10 @@ func (h *house) tryReload(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := h.targets.set(c, func() *gate.Rules { r := h.gate.Rules(); return &r }); err != nil {
+	// Whatever may be wrong with the new configuration shows up to here, before
+	// any of it is in force.
+	next, err := h.targets.prepare(c, func() *gate.Rules { r := h.gate.Rules(); return &r })
+	if err != nil {
 		return err
 	}
 	if err := h.identity.SetProviders(providers); err != nil {
@@ -306,8 +331,23 @@ func (h *house) tryReload(c *config.Config) error {
 		return err
 	}
 	h.gate.SetRules(rules)
+	h.targets.put(next)
+	h.dismiss()
 	h.log.Info("a new configuration is in force", "policy", c.CompiledPolicy().Version())
 	return nil
+}
+
+// dismiss ends the open sessions that the new configuration has no place for:
+// people, groups, providers or targets that were taken out.
+func (h *house) dismiss() {
+	for _, s := range h.gate.Sessions() {
+		if _, ok := h.targets.find(s.Target); ok && h.identity.Holds(&s.Identity) {
+			continue
+		}
+		if err := h.gate.Kill(s.ID, "a new configuration"); err != nil {
+			h.log.Debug("a session ended by itself", "session", s.ID, "error", err)
+		}
+	}
 }
 
 // close ends the rooms, from the roof down.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -35,13 +36,13 @@ type target struct {
 
 var reader = classify.NewReader(cacheBytes)
 
-// set replaces the table. A target whose configuration did not change stays as
-// it is, with its catalog.
-func (t *targets) set(c *config.Config, rules func() *gate.Rules) error {
+// prepare makes the next table, and changes nothing. A target whose
+// configuration did not change stays as it is, with its catalog.
+func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[string]*target, error) {
 	next := map[string]*target{}
 	for name, conf := range c.Targets {
 		if conf.Postgres == nil {
-			return fmt.Errorf("target %s: no protocol that doorward speaks", name)
+			return nil, fmt.Errorf("target %s: no protocol that doorward speaks", name)
 		}
 		old := t.get(name)
 		if old != nil && same(old.conf, *conf.Postgres) {
@@ -51,7 +52,7 @@ func (t *targets) set(c *config.Config, rules func() *gate.Rules) error {
 		p := *conf.Postgres
 		up, err := upstream.NewPostgres(options(name, p))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		cat := upstream.NewCatalog(up)
 		d := &postgresDialect{target: name, reader: reader, catalog: cat, functions: slices.Clone(p.Functions), masks: func() *mask.Set { return rules().Masks }}
@@ -60,10 +61,14 @@ func (t *targets) set(c *config.Config, rules func() *gate.Rules) error {
 			conf: p, dial: up, catalog: cat, slots: make(chan struct{}, max(p.MaxConnections, 1)),
 		}
 	}
+	return next, nil
+}
+
+// put replaces the table.
+func (t *targets) put(next map[string]*target) {
 	t.mu.Lock()
 	t.byID = next
 	t.mu.Unlock()
-	return nil
 }
 
 func options(name string, p config.PostgresTarget) upstream.PostgresOptions {
@@ -140,6 +145,21 @@ func (t *targets) close() {
 	}
 }
 
+// pemOf reads the file of a CA, if there is one.
+func pemOf(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) == 0 {
+		err = fmt.Errorf("%s is empty", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	return b, nil
+}
+
 // providersOf gives the configured identity providers the shape of identity.
 func providersOf(c *config.Config) ([]identity.Provider, error) {
 	var out []identity.Provider
@@ -154,9 +174,17 @@ func providersOf(c *config.Config) ([]identity.Provider, error) {
 					return nil, err
 				}
 			}
-			q.OIDC = &identity.OIDC{Issuer: p.OIDC.Issuer, ClientID: p.OIDC.ClientID, ClientSecret: secret, GroupsClaim: p.OIDC.GroupsClaim, NameClaim: p.OIDC.NameClaim, Scopes: p.OIDC.Scopes}
+			ca, err := pemOf(p.OIDC.CA)
+			if err != nil {
+				return nil, fmt.Errorf("identity provider %s: %w", p.Name, err)
+			}
+			q.OIDC = &identity.OIDC{Issuer: p.OIDC.Issuer, ClientID: p.OIDC.ClientID, ClientSecret: secret, GroupsClaim: p.OIDC.GroupsClaim, NameClaim: p.OIDC.NameClaim, Audiences: p.OIDC.Audiences, Scopes: p.OIDC.Scopes, CA: ca}
 		case p.Workload != nil:
-			q.Workload = &identity.Workload{Issuer: p.Workload.Issuer, Audience: p.Workload.Audience, Subject: p.Workload.Subject, Groups: p.Workload.Groups}
+			ca, err := pemOf(p.Workload.CA)
+			if err != nil {
+				return nil, fmt.Errorf("identity provider %s: %w", p.Name, err)
+			}
+			q.Workload = &identity.Workload{Issuer: p.Workload.Issuer, Audience: p.Workload.Audience, Subject: p.Workload.Subject, Groups: p.Workload.Groups, Require: p.Workload.Require, CA: ca}
 		case p.Local != nil:
 			q.Local = &identity.Local{}
 			for _, u := range p.Local.Users {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -81,6 +82,7 @@ type server struct {
 	byUser  *limiter // sign-ins by user
 	views   *limiter // recordings looked at, by person
 	audits  audits
+	ready   readiness
 	closing <-chan struct{}
 }
 
@@ -148,8 +150,25 @@ func plain(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
+// readyAge is how old the answer of /readyz may be: it writes to the disk to
+// find out, and it is open to everybody.
+const readyAge = time.Second
+
+type readiness struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
-	if err := s.Ready(); err != nil {
+	s.ready.mu.Lock()
+	if time.Since(s.ready.at) > readyAge {
+		s.ready.err = s.Ready()
+		s.ready.at = time.Now()
+	}
+	err := s.ready.err
+	s.ready.mu.Unlock()
+	if err != nil {
 		s.log.Warn("not ready", "error", err)
 		plain(w, http.StatusServiceUnavailable, "not ready") // why is in the log: this page is for everybody
 		return

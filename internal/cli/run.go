@@ -29,7 +29,7 @@ type RunCmd struct {
 	Agent   string        `help:"Name of the agent, as policies and reviewers see it." required:""`
 	Task    string        `help:"What the agent is to do: reviewers see it."`
 	Target  []string      `help:"Bind the credential to this target; may be repeated. Default: all that you reach." sep:"none"`
-	TTL     time.Duration `help:"How long the credential lasts at most." default:"8h" name:"ttl"`
+	TTL     time.Duration `help:"How long the credential lasts at most. Default: as long as the gate lets it." name:"ttl"`
 	Command []string      `arg:"" passthrough:"" help:"The command, after --."`
 }
 
@@ -44,7 +44,7 @@ func (k *RunCmd) Run(env *Env) error {
 	if len(command) == 0 {
 		return exitf(CodeUsage, "which command? Example: doorward run --agent %s -- psql", cleanLine(k.Agent))
 	}
-	if k.TTL < time.Second || k.TTL > 24*time.Hour {
+	if k.TTL != 0 && (k.TTL < time.Second || k.TTL > 24*time.Hour) {
 		return exitf(CodeUsage, "--ttl must be between 1s and 24h")
 	}
 	path, err := exec.LookPath(command[0])

@@ -83,6 +83,10 @@ type Workload struct {
 	Subject  string   `yaml:"subject,omitempty"` // claim that names the workload; default claims.sub
 	Groups   []string `yaml:"groups,omitempty"`  // groups that each of its workloads has
 	CA       string   `yaml:"ca,omitempty"`
+
+	// Require are claims that must have exactly this value. An issuer that
+	// serves everybody (a public CI) gives any audience to anyone who asks.
+	Require map[string]string `yaml:"require,omitempty"`
 }
 
 // Local is a list of people with passwords, for development and the demo.

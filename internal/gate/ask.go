@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/doorward/doorward"
@@ -20,6 +21,7 @@ type Act struct {
 	Params    []doorward.Param
 	Continues *Permit // it goes on reading a portal that this permit opened
 	Prepare   bool    // it is only prepared: nothing runs, so a review waits until it does
+	Opens     bool    // it opens a portal that this request does not execute
 }
 
 // Request is what goes upstream in one piece: the exact bytes and what they mean.
@@ -28,7 +30,9 @@ type Request struct {
 	Acts   []Act
 	State  string // what else changes its meaning: the transaction status
 	Gone   func() bool
-	OnHold func(doorward.Review) error // tells the client where to look
+	// Unbounded says why a row bound could not be held for this request, or "".
+	Unbounded func() string
+	OnHold    func(doorward.Review) error // tells the client where to look
 }
 
 // Ask decides on a request. It returns a Permit, or a *doorward.Denial, or the
@@ -39,7 +43,7 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 		return nil, err
 	}
 	// Step 2: judge every statement before any of them runs.
-	p := &Permit{session: s, reads: true}
+	p := &Permit{session: s, reads: true, rules: s.gate.rules.Load()}
 	var held *doorward.Decision
 	for i := range req.Acts {
 		a := &req.Acts[i]
@@ -50,7 +54,10 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 		if a.Prepare {
 			continue
 		}
-		if d.Outcome == doorward.Hold && !a.Continues.covers(s, a.Statement) {
+		if d.Outcome == doorward.Hold && !(a.Continues.covers(s, a.Statement) && a.Statement.Reading.Effect.ReadOnly()) {
+			if den := s.unholdable(a, d); den != nil {
+				return nil, s.refuse(ctx, a.Statement.Text, a.Params, den)
+			}
 			held = strictest(held, d)
 		}
 		if !a.Statement.Reading.Effect.ReadOnly() {
@@ -65,6 +72,10 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 	// Step 3: wait for people where a rule says so. What they approved is
 	// consumed before anything runs.
 	if held != nil {
+		if why := unbounded(&req); held.MaxRows > 0 && why != "" {
+			texts, params, _ := gather(req.Acts)
+			return nil, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "deny", Rule: held.Rule, Reason: "the approval would bound the rows, and that cannot be held " + why, Hint: "Send the write alone, as a plain INSERT, UPDATE, DELETE, MERGE or COPY."})
+		}
 		grant, err := s.hold(ctx, req, *held)
 		if err != nil {
 			return nil, err
@@ -105,6 +116,51 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 	return p, nil
 }
 
+// unholdable says why people cannot be asked about this act: what they would
+// approve is not all that it would do.
+func (s *Session) unholdable(a *Act, d doorward.Decision) *doorward.Denial {
+	switch {
+	case a.Statement.Reading.Stateful:
+		return &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: "this needs approval, and what a name of the session stands for cannot be approved", Hint: "Send the statement itself instead of the name it was prepared or declared under."}
+	case a.Continues != nil || a.Opens:
+		return &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: "this needs approval, and a portal that is approved is executed in the batch that binds it", Hint: "Send Bind and Execute together."}
+	}
+	return nil
+}
+
+func unbounded(req *Request) string {
+	for i := range req.Acts {
+		if req.Acts[i].Prepare {
+			continue
+		}
+		for j := range req.Acts[i].Statement.Reading.Statements {
+			st := &req.Acts[i].Statement.Reading.Statements[j]
+			if !st.Counted && !st.Effect.ReadOnly() {
+				return "where the target does not count the rows itself (" + st.Kind + ")"
+			}
+		}
+	}
+	if req.Unbounded != nil {
+		return req.Unbounded()
+	}
+	return ""
+}
+
+// changed reports whether a text would do something else by now than when it
+// was judged.
+func (s *Session) changed(ctx context.Context, acts []Act) (bool, error) {
+	if err := s.Target.Dialect.Refresh(ctx); err != nil {
+		return false, err
+	}
+	for i := range acts {
+		r, err := s.Target.Dialect.Read(acts[i].Statement.Text, &s.State)
+		if err != nil || !reflect.DeepEqual(r, acts[i].Statement.Reading) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // welcome says whether the session may still ask for anything.
 func (s *Session) welcome() error {
 	if err := s.Err(); err != nil {
@@ -127,6 +183,9 @@ func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, g
 		ev.Reason = "approved by " + strings.Join(grant.By, ", ")
 	}
 	ev.Policy = s.gate.rules.Load().Policy.Version()
+	if a.st.Runs != "" {
+		ev.Fields = map[string]string{"runs": a.st.Runs}
+	}
 	rec := doorward.RequestRecord{Statement: a.st.Text, Params: ev.Params, Decision: "allow", Rule: a.rule, Reason: ev.Reason, Review: grant.Review, Masked: a.st.Reading.Effect.Masked}
 	if err := s.record(a.n, rec); err != nil {
 		return err
@@ -163,7 +222,9 @@ func strictest(a *doorward.Decision, b doorward.Decision) *doorward.Decision {
 func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (doorward.Grant, error) {
 	var none doorward.Grant
 	texts, params, effect := gather(req.Acts)
-	state := "policy=" + d.Version + " state=" + req.State
+	// The effect is bound too: after a change of the target the same text may
+	// do something else.
+	state := "policy=" + d.Version + " state=" + req.State + " effect=" + effect.Digest()
 	r := doorward.Review{
 		Digest:   doorward.Digest(s.Target.Name, s.Identity, texts, params, state, d.MaxRows),
 		Identity: s.Identity, Target: s.Target.Name, Protocol: s.Target.Protocol, Session: s.id,
@@ -222,6 +283,12 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 	if err := s.welcome(); err != nil {
 		return none, err
 	}
+	switch changed, err := s.changed(ctx, req.Acts); {
+	case err != nil:
+		return none, s.broken("catalog", err)
+	case changed:
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: "the target changed while this was held, so that it may do something else now", Hint: "Send the same request again to ask anew.", Review: r.ID, URL: r.URL, Retry: true})
+	}
 	if req.Gone != nil && req.Gone() {
 		return none, errors.New("the client left while its request was held; the approval is not used")
 	}
@@ -250,7 +317,12 @@ func gather(acts []Act) (string, []doorward.Param, doorward.Effect) {
 	var texts []string
 	var params []doorward.Param
 	var e doorward.Effect
-	first := true
+	first, runs := true, 0
+	for i := range acts {
+		if !acts[i].Prepare {
+			runs++
+		}
+	}
 	for i := range acts {
 		a := &acts[i]
 		if a.Prepare {
@@ -258,7 +330,7 @@ func gather(acts []Act) (string, []doorward.Param, doorward.Effect) {
 		}
 		texts = append(texts, a.Statement.Text)
 		params = append(params, a.Params...)
-		if len(acts) > 1 {
+		if runs > 1 {
 			// Keeps (text, params) pairs apart when several run in one piece.
 			params = append(params, doorward.Param{Type: uint32(len(a.Params)), Null: true, Binary: true})
 		}

@@ -119,6 +119,7 @@ func (g *Gate) Open(ctx context.Context, h Hello, client io.Writer) (*Session, e
 	}
 	// Step 3: the session, its index entry, its opening event, its tape.
 	s := &Session{gate: g, id: newID(), Identity: id, Target: target, client: client, started: g.opt.Now(), kill: h.Kill, application: clip(h.Application, 128)}
+	s.State.session = s
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if !g.admit(s) {
 		return nil, &doorward.Denial{Decision: "error", Reason: "too many sessions", Hint: "Close some, or raise limits.sessions.", Retry: true, Code: "53300"}

@@ -19,6 +19,7 @@ type Permit struct {
 	limits  doorward.Limits
 	rule    string
 	reads   bool
+	rules   *Rules // in force when it was asked for
 }
 
 // act is one statement of the request as it was permitted.
@@ -68,7 +69,7 @@ func (p *Permit) Streaming(s *Session) error {
 // covers reports whether the permit let this statement run in this session, so
 // that a portal it opened may go on being read.
 func (p *Permit) covers(s *Session, st *Statement) bool {
-	if p == nil || p.session != s || !p.sealed {
+	if p == nil || p.session != s || !p.sealed || p.rules != s.gate.rules.Load() {
 		return false
 	}
 	for i := range p.acts {

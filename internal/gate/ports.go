@@ -52,13 +52,21 @@ type SessionEnd struct {
 	Seal     doorward.Seal
 }
 
+// CatalogError says that a target's catalog cannot be read. Its text is for the
+// operator's log, not for clients.
+type CatalogError struct{ Err error }
+
+func (e *CatalogError) Error() string { return "the catalog cannot be read: " + e.Err.Error() }
+func (e *CatalogError) Unwrap() error { return e.Err }
+
 // Dialect reads the requests of one target.
 type Dialect interface {
-	// Read gives what the text would do. An error means that it does not parse.
+	// Read gives what the text would do. An error means that it does not parse,
+	// or is a *CatalogError.
 	Read(text string, st *State) (*doorward.Reading, error)
 	// Origin names the rule of the masked column that this table OID and
 	// attribute number belong to, or "". ok is false when the catalog does not
-	// know the table, which is then an error for a relation of users.
+	// know the column, which is then an error for a relation of users.
 	Origin(table uint32, attr int16) (masked string, ok bool)
 	// Refresh reads the catalog again if the target's DDL epoch moved.
 	Refresh(context.Context) error

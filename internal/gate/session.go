@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type Session struct {
 	verdicts    map[*doorward.Reading]verdict
 	waiting     atomic.Pointer[context.CancelFunc]
 	lastReceipt doorward.Receipt
+	lastDenial  *doorward.Denial
 	scratch     []byte
 }
 
@@ -98,12 +100,18 @@ func (s *Session) Rules() *Rules { return s.gate.rules.Load() }
 // Read classifies a text in the session's state. A text that does not parse is
 // refused here, and the refusal is recorded.
 func (s *Session) Read(ctx context.Context, text string) (*Statement, error) {
+	s.State.used = s.State.used[:0]
 	r, err := s.Target.Dialect.Read(text, &s.State)
+	var unread *CatalogError
+	if errors.As(err, &unread) {
+		s.gate.opt.Log.Error("the catalog of a target cannot be read", "target", s.Target.Name, "error", unread.Err)
+		return nil, s.refuse(ctx, text, nil, &doorward.Denial{Decision: "error", Reason: "the catalog of the target cannot be read now, so nothing can be understood", Hint: "The target may be down. Try again shortly.", Retry: true, Code: "08006"})
+	}
 	if err != nil {
 		d := &doorward.Denial{Decision: "deny", Reason: "this cannot be understood, so it cannot be allowed: " + err.Error(), Hint: "Send a statement that the target's own grammar accepts, within doorward's limits.", Code: "42601"}
 		return nil, s.refuse(ctx, text, nil, d)
 	}
-	return &Statement{Text: text, Reading: r}, nil
+	return &Statement{Text: text, Reading: r, Runs: strings.Join(s.State.used, ";\n")}, nil
 }
 
 // decide gives the verdict on a statement under the rules in force.
@@ -136,6 +144,9 @@ func (s *Session) Refuse(ctx context.Context, text string, d *doorward.Denial) e
 	return s.refuse(ctx, text, nil, d)
 }
 
+// Refused reports whether this denial was the last one that was recorded.
+func (s *Session) Refused(d *doorward.Denial) bool { return d != nil && s.lastDenial == d }
+
 func (s *Session) refuse(ctx context.Context, text string, params []doorward.Param, d *doorward.Denial) error {
 	n := s.requests.Add(1)
 	s.refused++
@@ -154,7 +165,7 @@ func (s *Session) refuse(ctx context.Context, text string, params []doorward.Par
 	}
 	// A refusal has no effect to protect, so it need not wait for the disk; the
 	// session's next durable event and its close do.
-	s.lastReceipt = r
+	s.lastReceipt, s.lastDenial = r, d
 	return d
 }
 

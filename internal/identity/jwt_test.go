@@ -3,7 +3,9 @@ package identity
 import (
 	"bufio"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -308,6 +310,87 @@ func TestWorkload(t *testing.T) {
 	}
 	claims["repo"] = map[string]any{"owner": "mallory"}
 	w.refused(i.sign(t, claims), "repo.owner")
+}
+
+func TestFurtherAudiences(t *testing.T) {
+	i := startIDP(t)
+	w := start(t, i)
+	ps := w.providers()
+	ps[1].OIDC.Audiences = []string{"gate-cli"}
+	if err := w.SetProviders(ps); err != nil {
+		t.Fatal(err)
+	}
+	w.good(i.sign(t, i.claimsOf("ada", map[string]any{"aud": "gate"})))
+	w.good(i.sign(t, i.claimsOf("ada", map[string]any{"aud": "gate-cli", "azp": "gate-cli"})))
+	w.refused(i.sign(t, i.claimsOf("ada", map[string]any{"aud": "other"})), "no identity provider is configured")
+	w.refused(i.sign(t, i.claimsOf("ada", map[string]any{"aud": "gate-cli", "azp": "other"})), "another client")
+}
+
+// An issuer with a certificate of its own CA is trusted with that CA alone.
+func TestIssuersOwnCA(t *testing.T) {
+	i := startIDP(t)
+	w := start(t, i)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Certificate().Raw})
+	plain := newClient(nil)
+	with := trusting(plain, ca)
+	t.Cleanup(with.CloseIdleConnections)
+	for _, c := range []struct {
+		client *http.Client
+		ok     bool
+	}{{plain, false}, {with, true}, {trusting(plain, nil), false}} {
+		resp, err := c.client.Get(i.URL + "/.well-known/openid-configuration")
+		if (err == nil) != c.ok {
+			t.Errorf("reached: %v, want %v (%v)", err == nil, c.ok, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+	}
+	if _, err := with.Get("http://idp.example/"); err == nil || !strings.Contains(err.Error(), "https") {
+		t.Errorf("http to another machine: %v", err)
+	}
+	ps := w.providers()
+	ps[1].OIDC.CA = []byte("no PEM")
+	if err := w.SetProviders(ps); err == nil || !strings.Contains(err.Error(), "CA") {
+		t.Errorf("a CA that is none: %v", err)
+	}
+}
+
+func TestHolds(t *testing.T) {
+	i := startIDP(t)
+	w := start(t, i)
+	ada, corp := w.ada(), w.good(i.sign(t, i.claimsOf("ada")))
+	agent := ada
+	agent.Agent, agent.Run = "codex", "run_1"
+	ci := doorward.Identity{Provider: "ci", Workload: true, Name: "x"}
+	check := func(what string, want ...bool) {
+		t.Helper()
+		for n, id := range []doorward.Identity{ada, agent, corp, ci} {
+			if w.Holds(&id) != want[n] {
+				t.Errorf("%s: %s holds: %v", what, id.String(), !want[n])
+			}
+		}
+	}
+	check("as it was", true, true, true, true)
+	ps := w.providers()
+	ps[0].Local.Users[0].Groups = []string{"dba", "eng", "more"}
+	if err := w.SetProviders(ps); err != nil {
+		t.Fatal(err)
+	}
+	check("more groups", true, true, true, true)
+	ps = w.providers()
+	ps[0].Local.Users[0].Groups = []string{"eng"}
+	if err := w.SetProviders(ps[:2]); err != nil {
+		t.Fatal(err)
+	}
+	check("fewer groups, no ci", false, false, true, false)
+	ps = w.providers()
+	ps[0].Local.Users = ps[0].Local.Users[1:]
+	ps[2].Name, ps[1].Name = "corp", "ci"
+	if err := w.SetProviders(ps); err != nil {
+		t.Fatal(err)
+	}
+	check("no ada, kinds exchanged", false, false, false, false)
 }
 
 func TestProviderThatIsDown(t *testing.T) {

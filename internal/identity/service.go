@@ -171,6 +171,22 @@ func (s *Service) SetProviders(list []Provider) error {
 	return nil
 }
 
+// Holds reports whether an identity that was good once still is, as far as the
+// configuration goes: its provider is there, of the same kind, and a local user
+// is there and in all of the groups. Whoever puts new providers in place ends
+// the open sessions of those for whom it does not.
+func (s *Service) Holds(id *doorward.Identity) bool {
+	p := s.provider(id.Provider)
+	switch {
+	case p == nil || (p.Workload != nil) != id.Workload:
+		return false
+	case p.Local == nil:
+		return true
+	}
+	u, ok := p.users[id.Name]
+	return ok && !slices.ContainsFunc(id.Groups, func(g string) bool { return !slices.Contains(u.groups, g) })
+}
+
 // Providers lists the providers, in the order of the configuration.
 func (s *Service) Providers() []ProviderInfo {
 	var out []ProviderInfo

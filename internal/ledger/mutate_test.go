@@ -540,6 +540,7 @@ func TestStory(t *testing.T) {
 		{"closed twice", []doorward.Event{k(o, "good", 0, 0, nil), k(c, "good", 0, 0, good), k(c, "good", 0, 0, good)}, "not open", 0, 0, 0},
 		{"spent twice", []doorward.Event{k(sp, "a", 1, 5, nil), k(sp, "b", 1, 5, nil)}, "spent twice", 0, 0, 0},
 		{"used twice", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(out, "a", 1, 0, nil), k(in, "a", 3, 5, nil)}, "used twice", 1, 1, 0},
+		{"used twice in a row", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(out, "a", 1, 0, nil), k(in, "a", 2, 5, nil)}, "used twice", 1, 1, 0},
 		{"used by two sessions", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(o, "b", 0, 0, nil), k(in, "a", 1, 5, nil), k(in, "b", 2, 5, nil)}, "used twice", 2, 2, 0},
 		{"used by the parts of one request", []doorward.Event{k(sp, "a", 1, 5, nil), k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil), k(in, "a", 2, 5, nil)}, "", 2, 1, 0},
 		{"not spent", []doorward.Event{k(o, "a", 0, 0, nil), k(in, "a", 1, 5, nil)}, "not spent", 1, 1, 0},

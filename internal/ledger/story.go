@@ -144,7 +144,10 @@ func (s *story) intent(i uint64, ev doorward.Event) {
 		if _, spent := s.spent[ev.Review]; !spent {
 			s.report.problem(i, "request %d of session %q ran on review %d, which was not spent before", ev.Request, ev.Session, ev.Review)
 		}
-		if ok && before != now && before != (use{ev.Session, ev.Request - 1}) {
+		// All parts of one request are written down before any of it runs: what
+		// follows an outcome is another request.
+		part := before.session == ev.Session && (before.request == ev.Request || before.request == ev.Request-1) && s.unanswered(before)
+		if ok && !part {
 			s.report.problem(i, "review %d was used twice: by request %d of session %q and by request %d of session %q", ev.Review, before.request, before.session, ev.Request, ev.Session)
 		}
 		s.used[ev.Review] = now
@@ -159,6 +162,12 @@ func (s *story) intent(i uint64, ev doorward.Event) {
 	}
 	t.intents++
 	t.pending[ev.Request] = append(t.pending[ev.Request], Pending{i, ev.Session, ev.Request, clip(ev.Text)})
+}
+
+// unanswered says that the request has no outcome yet.
+func (s *story) unanswered(u use) bool {
+	t := s.open[u.session]
+	return t != nil && len(t.pending[u.request]) > 0
 }
 
 func clip(s string) string { return s[:min(len(s), 500)] }

@@ -203,7 +203,7 @@ func (t *Postgres) Dial(ctx context.Context, s *gate.Session, set Settings) (*Co
 	}
 	c := &Conn{raw: h.Conn, session: s, target: t, params: h.ParameterStatuses, pid: h.PID, secret: h.SecretKey}
 	_ = c.raw.SetDeadline(time.Time{})
-	s.OnKill(func() { _ = c.raw.Close() })
+	s.OnKill(c.Abort)
 	return c, nil
 }
 
@@ -270,8 +270,19 @@ type Conn struct {
 	pid     uint32
 	secret  []byte
 
+	aborting sync.Once // Abort or Close, whichever comes first
+
 	mu      sync.Mutex
 	writing chan error // the write that is on its way in the background
+}
+
+// Answers are the message types that a control statement is answered with when
+// the target takes it, in order.
+func (k Control) Answers() string {
+	if k == FailBatch {
+		return "33EZ"
+	}
+	return "3312C3Z"
 }
 
 // Parameters are the settings that the server reported at sign-in.
@@ -395,9 +406,27 @@ func startTLS(ctx context.Context, conn net.Conn, cfg *tls.Config) (net.Conn, er
 	return tc, tc.HandshakeContext(ctx)
 }
 
+// Abort ends the connection and what runs on it: a server notices that its
+// client left only when it next writes, and would finish the statement first.
+func (c *Conn) Abort() {
+	c.aborting.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), abortWait)
+		defer cancel()
+		_ = c.Cancel(ctx)
+		_ = c.raw.Close()
+	})
+}
+
+// abortWait bounds how long Abort tries to cancel.
+const abortWait = 2 * time.Second
+
 // Close ends the connection, with a Terminate so that the server knows.
 func (c *Conn) Close() error {
-	_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = c.raw.Write([]byte{'X', 0, 0, 0, 4})
-	return c.raw.Close()
+	var err error
+	c.aborting.Do(func() {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = c.raw.Write([]byte{'X', 0, 0, 0, 4})
+		err = c.raw.Close()
+	})
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -41,9 +42,12 @@ type client struct {
 	running     atomic.Bool // a statement is running: a cancel makes sense
 	tx          byte        // the target's transaction status: I, T or E
 	readOnly    bool        // the target is pinned to read-only transactions
+	async       []byte      // notifications that came between requests
+	writeBy     time.Time   // write deadline of the client's connection
 	hurried     bool        // the client's connection has a read deadline
 	open2       bool        // messages were sent since the last Sync
 	skip        bool        // a refusal came before a Flush: discard up to the Sync
+	reshaped    bool        // the open transaction has changed the shape of things
 	ddl         bool        // the shape of things may have changed: look at the catalog first
 	guardInside bool        // the guard is a savepoint in a transaction of the client
 
@@ -244,11 +248,16 @@ func (c *client) serve(end byte) error {
 		}
 		return c.s.Tell(wire.AppendReady(nil, c.tx))
 	}
-	w := work{end: end}
+	w := work{c: c, end: end}
 	err := c.judge(&w)
 	if err == nil {
+		err = w.together()
+	}
+	if err != nil {
+		err = c.recorded(&w, err)
+	} else {
 		var p *gate.Permit
-		p, err = c.s.Ask(c.s.Context(), gate.Request{Frames: w.frames, Acts: w.acts, State: c.fingerprint(), Gone: c.gone, OnHold: c.onHold})
+		p, err = c.s.Ask(c.s.Context(), gate.Request{Frames: w.frames, Acts: w.acts, State: c.fingerprint(), Gone: c.gone, OnHold: c.onHold, Unbounded: w.unbounded})
 		if err == nil {
 			for i := range w.ops {
 				if w.ops[i].port != nil && w.ops[i].kind == 'B' {
@@ -263,6 +272,20 @@ func (c *client) serve(end byte) error {
 		return c.refused(d, end)
 	}
 	return err
+}
+
+// recorded puts a refusal of the adapter's own into the record, as those of the
+// gate are: what was asked is known as far as it was read.
+func (c *client) recorded(w *work, err error) error {
+	var d *doorward.Denial
+	if !errors.As(err, &d) || c.s.Refused(d) || c.s.Err() != nil {
+		return err
+	}
+	var texts []string
+	for i := range w.acts {
+		texts = append(texts, w.acts[i].Statement.Text)
+	}
+	return c.s.Refuse(c.s.Context(), strings.Join(texts, ";\n"), d)
 }
 
 // fingerprint is what else changes the meaning of a statement here.
@@ -328,23 +351,36 @@ func (c *client) onHold(r doorward.Review) error {
 
 // gone reports whether the client hung up while its request was held.
 func (c *client) gone() bool {
-	if c.in.Buffered() > 0 {
-		return false
-	}
-	_ = c.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	defer c.conn.SetReadDeadline(time.Time{})
-	err := c.in.Fill()
-	var ne net.Error
-	return err != nil && !(errors.As(err, &ne) && ne.Timeout())
+	c.hurried = false
+	for c.in.Buffered() < maxPeek {
+		_ = c.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if err := c.in.Fill(); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return true
+			}
+			break
+		}
+	}
+	f, err := c.in.Peek()
+	return err != nil || (f != nil && f[0] == 'X')
 }
+
+// maxPeek bounds what is read of a client whose request is held, to see
+// whether it left.
+const maxPeek = 64 << 10
 
 // control runs one of doorward's own statements and swallows its answer. It
 // returns the error code, if there was one.
 func (c *client) control(k upstream.Control) (string, error) {
+	if err := c.quiet(); err != nil {
+		return "", err
+	}
 	if err := c.up.Control(k); err != nil {
 		return "", err
 	}
-	code := ""
+	code, due := "", k.Answers()
+	skipping := k == upstream.FailBatch // a target that discards up to the Sync answers that only
 	for {
 		f, err := c.out.Next()
 		if err != nil {
@@ -356,13 +392,16 @@ func (c *client) control(k upstream.Control) (string, error) {
 			if err != nil {
 				return "", err
 			}
+			if code != "" {
+				return "", fmt.Errorf("%w: the target failed twice", errProtocol)
+			}
 			code = n.Code
 		case 'S':
 			if err := c.parameter(f, false); err != nil {
 				return "", err
 			}
 		case 'Z':
-			if len(f) != 6 {
+			if len(f) != 6 || (code == "" && !skipping && due != "Z") {
 				return "", errProtocol
 			}
 			c.tx = f[5]
@@ -370,10 +409,56 @@ func (c *client) control(k upstream.Control) (string, error) {
 				c.endOfTransaction()
 			}
 			return code, nil
-		case '1', '2', '3', 'C', 'N', 'A':
+		case 'N':
+		case 'A':
+			if len(c.async) < maxAsync {
+				if c.async, err = c.notification(c.async, f); err != nil {
+					return "", err
+				}
+			}
 		default:
-			return "", fmt.Errorf("%w: the target sent %q", errProtocol, f[0])
+			if code != "" || due == "" || f[0] != due[0] {
+				return "", fmt.Errorf("%w: the target sent %q", errProtocol, f[0])
+			}
+			due = due[1:]
 		}
+	}
+}
+
+// maxAsync bounds the notifications that wait for the next answer.
+const maxAsync = 1 << 20
+
+// quiet makes sure that the target has nothing more to say about what was
+// asked: a later request must not take it for its own answer.
+func (c *client) quiet() error {
+	for {
+		f, err := c.out.Peek()
+		if err != nil {
+			return err
+		}
+		if f == nil {
+			if c.out.Buffered() == 0 {
+				return nil
+			}
+			if err := c.out.Fill(); err != nil {
+				return fmt.Errorf("target: %w", err)
+			}
+			continue
+		}
+		switch f[0] {
+		case 'N':
+		case 'A':
+			if c.async, err = c.notification(c.async, f); err != nil {
+				return err
+			}
+		case 'S':
+			if err := c.parameter(f, false); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: the target sent %q after its answer", errProtocol, f[0])
+		}
+		c.out.Skip(len(f))
 	}
 }
 
@@ -381,6 +466,7 @@ func (c *client) control(k upstream.Control) (string, error) {
 func (c *client) endOfTransaction() {
 	if len(c.portals) > 0 {
 		clear(c.portals)
-		c.s.State.CloseCursor("", true)
 	}
+	c.s.State.CloseCursor("", true)
+	c.reshaped = false
 }

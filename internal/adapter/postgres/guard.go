@@ -12,25 +12,13 @@ import (
 // openGuard opens the transaction, or inside one of the client's the savepoint,
 // in which a write runs whose approval bounds the rows that it may change.
 func (c *client) openGuard(w *work) error {
-	for i := range w.acts {
-		for j := range w.acts[i].Statement.Reading.Statements {
-			switch w.acts[i].Statement.Reading.Statements[j].Control {
-			case doorward.ControlNone, doorward.ControlCopyIn, doorward.ControlExecute:
-			default:
-				return &doorward.Denial{Decision: "deny", Reason: "the approval bounds the rows, and that cannot be held with transaction control in the same request", Hint: "Send the write alone."}
-			}
-		}
-	}
-	if c.open2 || w.end == 'H' {
-		return &doorward.Denial{Decision: "deny", Reason: "the approval bounds the rows, and that cannot be held in the middle of a pipeline", Hint: "Send the write alone, with a Sync."}
+	if why := w.unbounded(); why != "" { // asked before the approval was used, too
+		return &doorward.Denial{Decision: "deny", Reason: "the approval bounds the rows, and that cannot be held " + why, Hint: "Send the write alone."}
 	}
 	c.guardInside = c.tx == 'T'
 	k := upstream.BeginGuard
-	switch c.tx {
-	case 'T':
+	if c.guardInside {
 		k = upstream.SaveGuard
-	case 'E':
-		return &doorward.Denial{Decision: "error", Reason: "the transaction has failed already", Code: "25P02"}
 	}
 	code, err := c.control(k)
 	if err == nil {
@@ -46,8 +34,8 @@ func (r *relay) settleGuard() error {
 	r.held = false
 	inside := c.guardInside
 	bound := r.p.MaxRows()
-	failed := c.tx == 'E'
-	over := !failed && r.rows > bound
+	failed := c.tx == 'E' || (r.failed && !r.over)
+	over := !failed && (r.rows > bound || r.over)
 	keep, undo := upstream.CommitGuard, upstream.RollbackGuard
 	if inside {
 		keep, undo = upstream.ReleaseGuard, upstream.UndoGuard
@@ -72,6 +60,14 @@ func (r *relay) settleGuard() error {
 				return err
 			}
 		}
+		if r.over && r.rows <= bound {
+			// Its answer was cut, and the client has been told so.
+			if err := errors.Join(c.s.Note("rolled back: the answer was cut"), r.settle("rolled back: the answer was cut")); err != nil {
+				return err
+			}
+			c.endReady()
+			return nil
+		}
 		d := &doorward.Denial{Decision: "deny", Reason: fmt.Sprintf("it would change %d rows, and the approval is for at most %d: rolled back", r.rows, bound), Hint: "Narrow the statement, or ask for a larger bound.", Code: "54000"}
 		if err := errors.Join(c.s.Note(d.Reason), r.settle("rolled back: over the approved rows")); err != nil {
 			return err
@@ -83,6 +79,9 @@ func (r *relay) settleGuard() error {
 		code, err := c.control(keep)
 		if err != nil {
 			return err
+		}
+		if want := map[bool]byte{true: 'T', false: 'I'}[inside]; code == "" && c.tx != want {
+			return fmt.Errorf("%w: the target's transaction is %q after the guard was kept", errProtocol, c.tx)
 		}
 		if code != "" {
 			// A deferred constraint failed at the commit.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
@@ -17,10 +18,12 @@ type work struct {
 	acts   []gate.Act
 	ops    []op
 
+	c        *client
 	own      bool // frames is a copy that has messages of doorward's own in it
 	stmts    []namedStatement
 	portals  []namedPortal
 	stateful bool
+	owesSync bool // the Sync at the end is held back: see copySync
 }
 
 // op is one message that was sent and must be answered.
@@ -78,10 +81,156 @@ func (c *client) judge(w *work) error {
 			w.frames = append(w.frames, frame...)
 		}
 	}
-	if w.stateful && len(w.acts) > 1 {
-		return &doorward.Denial{Decision: "deny", Reason: "a statement that names a prepared statement or cursor stands in one batch with others that could change what it names", Hint: "Send it with a Sync of its own.", Code: "0A000"}
+	w.prepareOnly()
+	return w.copySync()
+}
+
+// together refuses batches in which one statement changes what another one,
+// which was judged before any of them runs, speaks of.
+func (w *work) together() error {
+	alone := func(what string) error {
+		return &doorward.Denial{Decision: "deny", Reason: what + " stands in one batch with other statements", Hint: "Send it with a Sync of its own.", Code: "0A000"}
+	}
+	runs, names, shapes := 0, false, false
+	for i := range w.acts {
+		a := &w.acts[i]
+		if a.Prepare {
+			continue
+		}
+		neutral := true
+		for j := range a.Statement.Reading.Statements {
+			st := &a.Statement.Reading.Statements[j]
+			switch st.Control {
+			case doorward.ControlPrepare, doorward.ControlDeallocate, doorward.ControlDeclare, doorward.ControlClose, doorward.ControlDiscard:
+				names = true
+			}
+			neutral = neutral && ends(st.Control)
+		}
+		if neutral {
+			continue // resolves no names, and drivers put it in front or behind
+		}
+		if v := a.Statement.Reading.Effect.Verbs; w.c.reshaped && (w.c.tx != 'I' || w.c.open2) && v&^(doorward.VerbDefine|doorward.VerbGrant|doorward.VerbSession) != 0 {
+			// Nobody but this transaction sees what it made, doorward neither.
+			return &doorward.Denial{Decision: "deny", Reason: "an earlier statement of this transaction changed the shape of things, which doorward cannot see before it is committed", Hint: "Commit first.", Code: "0A000"}
+		}
+		if shapes {
+			return alone("a statement that may change the shape of things")
+		}
+		shapes = a.Statement.Reading.Effect.Verbs.Has(shaping)
+		runs++
+	}
+	switch {
+	case names && runs > 1:
+		return alone("a statement that makes or closes prepared statements or cursors")
+	case w.stateful && (runs > 1 || w.renames()):
+		return alone("a statement that names a prepared statement or cursor")
 	}
 	return nil
+}
+
+// ends reports whether a control only begins or ends transactions.
+func ends(k doorward.Control) bool {
+	switch k {
+	case doorward.ControlBegin, doorward.ControlCommit, doorward.ControlRollback, doorward.ControlSavepoint, doorward.ControlRollbackTo, doorward.ControlRelease:
+		return true
+	}
+	return false
+}
+
+// shaping are the verbs after which names may mean something else.
+const shaping = doorward.VerbDefine | doorward.VerbGrant | doorward.VerbExecute | doorward.VerbAdmin
+
+// renames reports whether the batch itself gives or takes a name that a
+// statement in it looks up.
+func (w *work) renames() bool {
+	looked := map[string]bool{}
+	for i := range w.acts {
+		if w.acts[i].Prepare {
+			continue
+		}
+		for j := range w.acts[i].Statement.Reading.Statements {
+			switch st := &w.acts[i].Statement.Reading.Statements[j]; st.Control {
+			case doorward.ControlExecute, doorward.ControlFetch:
+				looked[st.Name] = true
+			default: // it looks names up in a way of its own, such as EXPLAIN EXECUTE
+				for _, s := range w.stmts {
+					if s.name != "" {
+						return true
+					}
+				}
+			}
+		}
+	}
+	for _, s := range w.stmts {
+		if looked[s.name] {
+			return true
+		}
+	}
+	for _, p := range w.portals {
+		if looked[p.name] {
+			return true
+		}
+	}
+	return false
+}
+
+// prepareOnly ends a batch that only prepares, and that the client left open
+// with a Flush, by a Sync of doorward's own: nothing ran, so nobody can see the
+// difference, and the next batch can choose the transaction mode it needs.
+func (w *work) prepareOnly() {
+	if w.end != 'H' || w.c.open2 || w.c.tx != 'I' || len(w.ops) == 0 || w.runs() > 0 {
+		return
+	}
+	w.frames = append(append(make([]byte, 0, len(w.frames)), w.frames[:len(w.frames)-wire.HeaderLen]...), 'S', 0, 0, 0, 4)
+	w.ops = append(w.ops, op{kind: 'S', sub: 'o', act: -1})
+}
+
+// copySync holds back the Sync behind a COPY FROM STDIN. Whether a target that
+// copies takes that Sync or leaves it depends on when it fails, so it is sent
+// only where it means one thing: when no copy began. Once one has begun, the
+// client sends another.
+func (w *work) copySync() error {
+	copies := -1
+	for i := range w.ops {
+		o := &w.ops[i]
+		if o.kind != 'E' {
+			continue
+		}
+		if copies >= 0 {
+			return &doorward.Denial{Decision: "deny", Reason: "COPY FROM STDIN stands in front of other statements in one batch", Hint: "Send it with a Sync of its own.", Code: "0A000"}
+		}
+		if len(o.st.Reading.Statements) == 1 && o.st.Reading.Statements[0].Control == doorward.ControlCopyIn {
+			copies = i
+		}
+	}
+	if copies < 0 || w.end != 'S' {
+		return nil
+	}
+	w.frames = append(append(make([]byte, 0, len(w.frames)), w.frames[:len(w.frames)-wire.HeaderLen]...), 'H', 0, 0, 0, 4)
+	w.owesSync = true
+	return nil
+}
+
+// unbounded says why a row bound could not be held for this request, or "".
+func (w *work) unbounded() string {
+	switch {
+	case w.c.open2 || w.end == 'H':
+		return "in the middle of a pipeline"
+	case w.owesSync:
+		return "for a COPY by the extended protocol"
+	case w.c.tx == 'E':
+		return "in a transaction that has failed"
+	}
+	for i := range w.acts {
+		for j := range w.acts[i].Statement.Reading.Statements {
+			switch w.acts[i].Statement.Reading.Statements[j].Control {
+			case doorward.ControlNone, doorward.ControlCopyIn:
+			default:
+				return "with transaction control or cursors in the same request"
+			}
+		}
+	}
+	return ""
 }
 
 func (c *client) judgeOne(w *work, typ byte, body []byte) error {
@@ -139,6 +288,9 @@ func (c *client) judgeParse(w *work, body []byte) error {
 	if m.Name == upstream.OwnName {
 		return fail("42602", "the name %q is doorward's own", m.Name)
 	}
+	if err := c.room(len(m.SQL)); err != nil {
+		return err
+	}
 	st, err := c.s.Read(c.s.Context(), m.SQL)
 	if err != nil {
 		return err
@@ -156,6 +308,32 @@ func (c *client) judgeParse(w *work, body []byte) error {
 // maxNames bounds the statements and portals that a session may hold.
 const maxNames = 4000
 
+// What a session may keep in statements and portals: small ones by number,
+// those that are not by their bytes together.
+const (
+	maxKept = 32 << 20
+	small   = 4 << 10
+)
+
+// room reports whether the session may keep n more bytes.
+func (c *client) room(n int) error {
+	if n <= small {
+		return nil
+	}
+	for _, p := range c.stmts {
+		n += len(p.st.Text)
+	}
+	for _, p := range c.portals {
+		for i := range p.params {
+			n += len(p.params[i].Value)
+		}
+	}
+	if n > maxKept {
+		return fail("53400", "prepared statements and portals of this session keep more than %d MiB; close some", maxKept>>20)
+	}
+	return nil
+}
+
 func (c *client) judgeBind(w *work, body []byte) error {
 	m, err := wire.ParseBind(body)
 	if err != nil {
@@ -168,6 +346,12 @@ func (c *client) judgeBind(w *work, body []byte) error {
 	if len(c.portals)+len(w.portals) >= maxNames {
 		return fail("53400", "more than %d portals; close some", maxNames)
 	}
+	if m.Portal == upstream.OwnName {
+		return fail("42602", "the name %q is doorward's own", m.Portal)
+	}
+	if err := c.room(len(body)); err != nil {
+		return err
+	}
 	// The text is read again: the catalog, the rules or the names that it
 	// speaks of may have changed since it was prepared.
 	st, err := c.s.Read(c.s.Context(), prep.st.Text)
@@ -179,14 +363,14 @@ func (c *client) judgeBind(w *work, body []byte) error {
 	}
 	p := &portal{st: st, prep: prep, results: m.Results, params: params(m, prep.oids)}
 	w.stateful = w.stateful || st.Reading.Stateful
-	w.acts = append(w.acts, gate.Act{Statement: st, Params: p.params})
-	w.ops = append(w.ops, op{kind: 'B', name: m.Portal, port: p, st: st, act: c.runs(w) - 1, last: true})
+	w.acts = append(w.acts, gate.Act{Statement: st, Params: p.params, Opens: true})
+	w.ops = append(w.ops, op{kind: 'B', name: m.Portal, port: p, st: st, act: w.runs() - 1, last: true})
 	w.portals = append(w.portals, namedPortal{m.Portal, p, len(w.ops) - 1})
 	return nil
 }
 
 // runs counts the acts that run, which are those that the permit numbers.
-func (c *client) runs(w *work) int {
+func (w *work) runs() int {
 	n := 0
 	for i := range w.acts {
 		if !w.acts[i].Prepare {
@@ -221,15 +405,39 @@ func (c *client) judgeExecute(w *work, body []byte) error {
 	if bound >= 0 && w.ops[bound].last {
 		o.act = w.ops[bound].act
 		w.ops[bound].last = false
+		w.executes(o.act)
 	} else {
+		st, err := c.s.Read(c.s.Context(), p.st.Text)
+		if err != nil {
+			return err
+		}
+		if bound < 0 && !reflect.DeepEqual(st.Reading, p.st.Reading) {
+			return &doorward.Denial{Decision: "deny", Reason: "the rules or the target changed since this portal was bound", Hint: "Bind it again.", Retry: true, Code: "0A000"}
+		}
 		if p.st.Reading.Stateful {
 			return &doorward.Denial{Decision: "deny", Reason: "a portal over a named statement or cursor is executed only in the batch that binds it", Code: "0A000"}
 		}
 		w.acts = append(w.acts, gate.Act{Statement: p.st, Params: p.params, Continues: p.permit})
-		o.act = c.runs(w) - 1
+		o.act = w.runs() - 1
 	}
 	w.ops = append(w.ops, o)
 	return nil
+}
+
+// executes notes that the act with this place among those that run is executed
+// in the batch that binds it.
+func (w *work) executes(act int) {
+	n := 0
+	for i := range w.acts {
+		if w.acts[i].Prepare {
+			continue
+		}
+		if n == act {
+			w.acts[i].Opens = false
+			return
+		}
+		n++
+	}
 }
 
 // described reports whether this batch asks for a description of the portal.

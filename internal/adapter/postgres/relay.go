@@ -30,11 +30,14 @@ type relay struct {
 	rows   int64            // rows changed, for the bound
 	cut    *doorward.Denial // a limit was passed: rows are dropped, the target was told to stop
 	failed bool             // an error came: what follows up to the Sync is not answered
+	over   bool             // an answer was cut: under a guard nothing is kept
+	mute   bool             // the client was told of a cut: nothing more up to ReadyForQuery
+	owes   bool             // the Sync at the end of the batch is still to be sent
 	plan   *rowPlan
 	copy   *copyOut
 	limit  time.Time
 	asked  chan struct{} // closed when the cancel that stop sent was taken; nil: none was sent
-	waits  []ended // outcomes that a guard holds back
+	waits  []ended       // outcomes that a guard holds back
 }
 
 // execute sends a permit and follows its answer to the end.
@@ -42,10 +45,10 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 	guard, err := c.prepare(p, w)
 	if err != nil {
 		var d *doorward.Denial
+		if e := p.Reply().Done("not run"); e != nil {
+			return errors.Join(err, e)
+		}
 		if errors.As(err, &d) {
-			if e := p.Reply().Done("not run"); e != nil {
-				return e
-			}
 			return c.refused(d, w.end)
 		}
 		return err
@@ -54,7 +57,10 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 		delete(c.stmts, "")
 		c.s.State.Forget("", false)
 	}
-	r := relay{c: c, w: w, p: p, r: p.Reply(), ops: w.ops, held: guard}
+	r := relay{c: c, w: w, p: p, r: p.Reply(), ops: w.ops, held: guard, owes: w.owesSync}
+	if len(c.async) > 0 {
+		c.buf, c.async = append(c.buf, c.async...), nil
+	}
 	if t := p.Limits().Time; t > 0 {
 		r.limit = time.Now().Add(t)
 	}
@@ -63,12 +69,16 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 	if err := c.up.Send(p); err != nil {
 		return errors.Join(err, r.r.Done("connection lost"))
 	}
-	c.open2 = w.end == 'H'
-	err = r.follow()
+	c.open2 = w.end == 'H' && w.ops[len(w.ops)-1].kind != 'S'
+	if err = r.follow(); err == nil {
+		err = c.quiet()
+	}
 	if !r.limit.IsZero() {
 		_ = c.up.SetReadDeadline(time.Time{})
 	}
 	if err != nil {
+		// What runs must not go on behind the client's back.
+		c.up.Abort()
 		return errors.Join(err, r.r.Done("connection lost"))
 	}
 	if r.asked != nil {
@@ -81,10 +91,7 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 			return errors.Join(err, r.r.Done("connection lost"))
 		}
 	}
-	if err := r.flush(); err != nil {
-		return err
-	}
-	return r.r.Done("")
+	return errors.Join(r.flush(), r.r.Done(""))
 }
 
 // prepare puts the target into the transaction mode that the request needs.
@@ -103,7 +110,7 @@ func (c *client) prepare(p *gate.Permit, w *work) (bool, error) {
 			return false, errors.Join(err, errCode(code))
 		}
 		c.readOnly = false
-	case !writes && !c.readOnly && len(w.acts) > 0:
+	case !writes && !c.readOnly && w.runs() > 0:
 		if code, err := c.control(upstream.ForbidWrites); err != nil || code != "" {
 			return false, errors.Join(err, errCode(code))
 		}
@@ -140,6 +147,12 @@ func (r *relay) follow() error {
 		_ = c.up.SetReadDeadline(r.limit)
 	}
 	for len(r.ops) > 0 {
+		if r.owes && r.ops[0].kind == 'S' {
+			if err := c.up.SendBody(r.p, []byte{'S', 0, 0, 0, 4}); err != nil {
+				return err
+			}
+			r.owes = false
+		}
 		f, err := c.out.Peek()
 		if err != nil {
 			return err
@@ -160,8 +173,12 @@ func (r *relay) follow() error {
 			continue
 		}
 		c.out.Skip(len(f))
+		muted, from := r.mute && f[0] != 'Z' && f[0] != 'S' && f[0] != 'A', len(c.buf)
 		if err := r.frame(f); err != nil {
 			return err
+		}
+		if muted {
+			c.buf = c.buf[:from]
 		}
 		if len(c.buf) >= flushAt && !r.held {
 			if err := r.flush(); err != nil {
@@ -192,7 +209,7 @@ func (r *relay) stop(why *doorward.Denial) {
 	if r.cut != nil {
 		return
 	}
-	r.cut = why
+	r.cut, r.over = why, true
 	ctx, cancel := context.WithTimeout(r.c.s.Context(), stopGrace)
 	r.asked = make(chan struct{})
 	go func() {
@@ -214,14 +231,18 @@ func (r *relay) flush() error {
 	if len(c.buf) == 0 || r.held {
 		return nil
 	}
-	if len(c.buf) >= flushAt {
-		_ = c.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	// A client that does not read holds the target up. Its deadline is moved
+	// once a minute, or to the end of a time limit.
+	now := time.Now()
+	switch {
+	case !r.limit.IsZero() && len(c.buf) >= flushAt:
+		c.writeBy = r.limit.Add(stopGrace)
+		_ = c.conn.SetWriteDeadline(c.writeBy)
+	case c.writeBy.Sub(now) < writeWait-time.Minute:
+		c.writeBy = now.Add(writeWait)
+		_ = c.conn.SetWriteDeadline(c.writeBy)
 	}
-	large := len(c.buf) >= flushAt
 	err := r.r.Release(c.buf)
-	if large {
-		_ = c.conn.SetWriteDeadline(time.Time{})
-	}
 	c.buf = c.buf[:0]
 	return err
 }
@@ -444,11 +465,6 @@ func (r *relay) complete(f []byte, o *op) error {
 	if o.kind != 'Q' && o.kind != 'E' || r.copy != nil {
 		return r.unexpected(f)
 	}
-	if r.cut != nil {
-		// The statement ended before the cancel reached it. The client is
-		// told that its answer is not whole.
-		return r.answerCut(o)
-	}
 	rows := int64(0)
 	if f[0] == 'C' {
 		tag := wire.Body(f)
@@ -466,7 +482,21 @@ func (r *relay) complete(f []byte, o *op) error {
 			}
 		}
 	}
-	c.buf = append(c.buf, f...)
+	if r.cut != nil {
+		// The statement ended before the cancel reached it: what it did stands,
+		// and is recorded so. The client is told that its answer is not whole.
+		d := *r.cut
+		if st := o.statement(); st != nil && !st.Effect.ReadOnly() && !r.held {
+			d.Reason += "; the statement itself ran to its end"
+		}
+		c.buf = wire.AppendNotice(c.buf, 'E', denialNotice("ERROR", &d))
+		r.cut, r.mute = nil, true
+		if err := c.s.Note(d.Reason); err != nil {
+			return err
+		}
+	} else {
+		c.buf = append(c.buf, f...)
+	}
 	r.plan = nil
 	if o.kind == 'Q' {
 		o.at++
@@ -486,7 +516,7 @@ func (c *client) moved(o *op, st *doorward.Statement) error {
 	switch st.Control {
 	case doorward.ControlPrepare:
 		if st.Inner != nil {
-			ok = s.Prepare(st.Name, &gate.Statement{Text: o.st.Text, Reading: st.Inner})
+			ok = s.Prepare(st.Name, &gate.Statement{Text: st.Text, Reading: st.Inner, Inner: true})
 		}
 	case doorward.ControlDeallocate:
 		s.Forget(st.Name, st.Name == "")
@@ -497,7 +527,7 @@ func (c *client) moved(o *op, st *doorward.Statement) error {
 		}
 	case doorward.ControlDeclare:
 		if st.Inner != nil {
-			ok = s.Declare(st.Name, &gate.Statement{Text: o.st.Text, Reading: st.Inner})
+			ok = s.Declare(st.Name, &gate.Statement{Text: st.Text, Reading: st.Inner, Inner: true})
 		}
 	case doorward.ControlClose:
 		s.CloseCursor(st.Name, st.Name == "")
@@ -514,20 +544,19 @@ func (c *client) moved(o *op, st *doorward.Statement) error {
 	if !ok {
 		return errors.New("too many prepared statements or cursors")
 	}
-	if st.Effect.Verbs.Has(doorward.VerbDefine | doorward.VerbGrant | doorward.VerbExecute | doorward.VerbAdmin) {
+	if st.Effect.Verbs.Has(doorward.VerbDefine | doorward.VerbGrant) {
+		c.reshaped = true
+	}
+	if st.Effect.Verbs.Has(shaping) {
 		c.ddl = true
 	}
 	return nil
 }
 
-// answerCut ends a statement whose answer was cut with the reason.
+// answerCut ends a statement that failed after its answer was cut: the client
+// is told the reason for the cut.
 func (r *relay) answerCut(o *op) error {
 	d := r.cut
-	for _, later := range r.ops[1:] {
-		if later.st != nil && !later.st.Reading.Effect.ReadOnly() {
-			return &doorward.Denial{Decision: "error", Reason: d.Reason + "; what came after it in the same batch may have run", Code: "57P01"}
-		}
-	}
 	r.cut = nil
 	r.c.buf = wire.AppendNotice(r.c.buf, 'E', denialNotice("ERROR", d))
 	return r.fail(o, d.Code)
@@ -555,7 +584,7 @@ func (r *relay) error(f []byte, o *op) error {
 
 // fail notes that a statement failed: nothing up to the Sync is answered.
 func (r *relay) fail(o *op, code string) error {
-	r.plan, r.copy = nil, nil
+	r.plan, r.copy, r.failed = nil, nil, true
 	if o.act >= 0 {
 		if err := r.outcome(o.act, 0, code); err != nil {
 			return err
@@ -592,6 +621,12 @@ func (r *relay) ready(f []byte, o *op) error {
 	c.tx = f[5]
 	if c.tx == 'I' && !r.held {
 		c.endOfTransaction()
+	}
+	r.mute = false
+	if o.sub == 'o' { // the Sync was doorward's own
+		c.skip = r.failed // the client's own Sync is still to come
+		r.ops = r.ops[1:]
+		return nil
 	}
 	if o.kind == 'Q' {
 		if err := r.outcome(0, r.rows, ""); err != nil {

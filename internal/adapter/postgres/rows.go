@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
@@ -209,17 +212,34 @@ func (r *relay) copyIn(o *op) error {
 	} else if err := r.flush(); err != nil {
 		return err
 	}
-	if o.kind == 'E' {
-		// The Sync behind this Execute is ignored by a target that copies; the
-		// client sends another one.
-		if len(r.ops) > 1 && r.ops[1].kind == 'S' {
-			r.ops = append(r.ops[:1], r.ops[2:]...)
-			c.open2 = true
-		}
+	if r.mute {
+		return r.unexpected([]byte{'G'}) // nobody is there to send data
 	}
+	if o.kind == 'E' && len(r.ops) > 1 && r.ops[1].kind == 'S' {
+		// The Sync behind this Execute was held back, and the client sends
+		// another one.
+		r.ops = append(r.ops[:1], r.ops[2:]...)
+		c.open2, r.owes = true, false
+	}
+	defer func() {
+		_ = c.conn.SetReadDeadline(time.Time{})
+		c.hurried = false
+	}()
 	out := make([]byte, 0, flushAt)
 	for {
+		if c.in.Buffered() == 0 {
+			by := time.Now().Add(maxIdleInTx)
+			if !r.limit.IsZero() && r.limit.Before(by) {
+				by = r.limit
+			}
+			_ = c.conn.SetReadDeadline(by)
+		}
 		f, err := c.in.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.s.Err() == nil {
+			// The data did not come in time. Its end is unknown, so the session
+			// cannot go on either.
+			return &doorward.Denial{Decision: "error", Code: "57014", Reason: "the data of the COPY did not come within its time limit"}
+		}
 		if err != nil {
 			return err
 		}
@@ -261,19 +281,24 @@ func (r *relay) notice(f []byte) error {
 // notification takes a NotificationResponse. Its payload is text of anyone who
 // may notify, so it is masked like text, and withheld where columns are masked.
 func (r *relay) notification(f []byte) error {
+	var err error
+	r.c.buf, err = r.c.notification(r.c.buf, f)
+	return err
+}
+
+func (c *client) notification(dst, f []byte) ([]byte, error) {
 	channel, payload, err := wire.ParseNotification(wire.Body(f))
 	if err != nil {
-		return err
+		return dst, err
 	}
 	if payload != "" {
-		if r.c.s.MasksColumns() {
+		if c.s.MasksColumns() {
 			payload = "withheld by doorward"
 		} else {
-			payload = r.c.s.Text(payload)
+			payload = c.s.Text(payload)
 		}
 	}
-	r.c.buf = wire.AppendNotification(r.c.buf, r.c.pid, channel, payload)
-	return nil
+	return wire.AppendNotification(dst, c.pid, channel, payload), nil
 }
 
 // censor takes data out of errors and notices. The code and the severity stay.

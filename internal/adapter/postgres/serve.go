@@ -65,19 +65,24 @@ func (srv *Server) Serve(ctx context.Context, g *gate.Gate, conn net.Conn) error
 	c := &client{srv: srv, gate: g, conn: conn}
 	c.in = wire.NewReader(conn, maxClient)
 	c.in.Expect("QPBDECSHFXdcf")
+	defer srv.drop(c)
 	if err := c.signIn(ctx, start, secure); err != nil {
 		return err
 	}
-	defer srv.drop(c)
+	// Whatever happens, a fault of ours too: the target lets go and the record
+	// says that the session ended.
+	err = errors.New("a fault of doorward")
+	defer func() {
+		if c.up != nil {
+			_ = c.up.Close()
+		}
+		c.s.Close(err)
+	}()
 	_ = conn.SetDeadline(time.Time{})
 	err = c.run()
-	if c.up != nil {
-		_ = c.up.Close()
-	}
 	if errors.Is(err, io.EOF) || errors.Is(err, errTerminate) {
 		err = nil
 	}
-	c.s.Close(err)
 	return err
 }
 

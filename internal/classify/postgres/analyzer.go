@@ -34,10 +34,12 @@ type analyzer struct {
 	inView   int
 	viewing  map[*relation]bool
 	subNames map[*pg.SubLink]string // names of the columns of scalar subqueries
+	once     map[*pg.FuncCall]bool  // calls that run once for each row of a bounded statement
 	stateful bool
 	prepared map[string]*doorward.Reading // made by this text; nil value: closed by it
 	cursors  map[string]*doorward.Reading
 	closed   struct{ prepared, cursors bool } // everything older is closed
+	below    int                              // queries that write and stand in WITH, so far
 	shaped   bool                             // a statement before this one changed the shape of things
 }
 
@@ -66,7 +68,7 @@ func (a *analyzer) read(text string, tree *pg.ParseResult) *doorward.Reading {
 
 // one reads one statement into an effect of its own.
 func (a *analyzer) one(n *pg.Node) doorward.Statement {
-	outer := a.sink
+	outer, below := a.sink, a.below
 	a.sink = newSink()
 	st := doorward.Statement{}
 	a.statement(n, &st)
@@ -77,6 +79,10 @@ func (a *analyzer) one(n *pg.Node) doorward.Statement {
 		a.shaped = true
 	}
 	st.Effect = a.sink.effect(st.Kind)
+	switch st.Kind {
+	case "INSERT", "UPDATE", "DELETE", "MERGE", "COPY FROM":
+		st.Counted = a.below == below
+	}
 	a.sink = outer
 	return st
 }

@@ -202,10 +202,18 @@ func (a *analyzer) rowBound(s *pg.SelectStmt) int64 {
 	if s.GetOp() != pg.SetOperation_SETOP_NONE && s.GetOp() != pg.SetOperation_SET_OPERATION_UNDEFINED {
 		return a.rowBound(s.GetLarg())
 	}
-	if len(s.GetFromClause()) == 0 && !hasCall(s.GetTargetList()) {
-		return 1
+	if hasCall(s.GetTargetList()) {
+		return -1
 	}
-	return -1
+	n := int64(1)
+	for _, f := range s.GetFromClause() { // lists of VALUES, as ORMs send rows; nothing: one row
+		k := a.rowBound(f.GetRangeSubselect().GetSubquery().GetSelectStmt())
+		if k < 0 || n*k > MaxText {
+			return -1
+		}
+		n *= k
+	}
+	return n
 }
 
 // scalarFunctions never yield a set, so that they do not multiply rows.
@@ -213,7 +221,11 @@ var scalarFunctions = set(`now clock_timestamp statement_timestamp transaction_t
 	coalesce concat concat_ws format length replace substr substring trim btrim ltrim rtrim to_char to_date to_timestamp to_number
 	date_trunc age md5 jsonb_build_object jsonb_build_array json_build_object json_build_array to_json to_jsonb array_to_string
 	string_to_array nextval currval lastval round floor ceil abs encode decode timezone make_date make_timestamp make_interval uuid_generate_v4
-	left right lpad rpad initcap position overlay extract date_part greatest least count sum min max avg`)
+	left right lpad rpad initcap position overlay extract date_part greatest least count sum min max avg
+	to_tsvector sha224 sha256 sha384 sha512 digest hmac crypt gen_salt gen_random_bytes jsonb_set jsonb_insert jsonb_strip_nulls jsonb_object json_object
+	array_append array_prepend array_cat array_remove array_fill make_timestamptz make_time chr ascii reverse repeat translate split_part regexp_replace
+	trunc sign power sqrt mod div justify_days justify_hours justify_interval current_setting current_database current_schema version
+	uuid_generate_v1 uuid_generate_v1mc uuid_generate_v3 uuid_generate_v5 uuidv4 uuidv7 inet_client_addr pg_backend_pid quote_literal quote_ident to_hex`)
 
 func hasCall(list []*pg.Node) bool {
 	for _, n := range list {
@@ -258,6 +270,14 @@ func callIn(n *pg.Node, depth int) bool {
 		return kids(x.NullTest.GetArg())
 	case *pg.Node_CoalesceExpr:
 		return kids(x.CoalesceExpr.GetArgs()...)
+	case *pg.Node_MinMaxExpr:
+		return kids(x.MinMaxExpr.GetArgs()...)
+	case *pg.Node_CollateClause:
+		return kids(x.CollateClause.GetArg())
+	case *pg.Node_CaseExpr:
+		return kids(append([]*pg.Node{x.CaseExpr.GetArg(), x.CaseExpr.GetDefresult()}, x.CaseExpr.GetArgs()...)...)
+	case *pg.Node_CaseWhen:
+		return kids(x.CaseWhen.GetExpr(), x.CaseWhen.GetResult())
 	case *pg.Node_AArrayExpr:
 		return kids(x.AArrayExpr.GetElements()...)
 	case *pg.Node_RowExpr:

@@ -10,7 +10,8 @@ import (
 )
 
 // CatalogFromDDL makes a catalog from a schema file: the CREATE and ALTER
-// statements in it, in order. What is made inside of extensions is not known.
+// statements in it, in order. Of what extensions make, only the functions that
+// compute are known, and their types.
 func CatalogFromDDL(sql string) (*Catalog, error) {
 	c := newCatalog("public")
 	c.schemas["public"] = true
@@ -63,6 +64,8 @@ func (b *builder) statement(n *pg.Node) {
 		for _, e := range x.CreateSchemaStmt.GetSchemaElts() {
 			b.statement(e)
 		}
+	case *pg.Node_CreateExtensionStmt:
+		b.extension(x.CreateExtensionStmt)
 	case *pg.Node_CreateStmt:
 		kind := byte(kindTable)
 		if x.CreateStmt.GetPartspec() != nil {
@@ -321,6 +324,28 @@ func (b *builder) inherit(kid, parent *relation) {
 	if kid != nil && parent != nil {
 		kid.parents = append(kid.parents, parent)
 		parent.children = append(parent.children, kid)
+	}
+}
+
+// extensionTypes are the types of the extensions whose functions are known.
+var extensionTypes = map[string][]string{"hstore": {"hstore"}, "citext": {"citext"}, "ltree": {"ltree", "lquery", "ltxtquery"}, "vector": {"vector"}}
+
+// extension makes the functions and types of an extension that are known to
+// compute only.
+func (b *builder) extension(s *pg.CreateExtensionStmt) {
+	ext, schema := s.GetExtname(), "public"
+	for _, n := range s.GetOptions() {
+		if v, ok := constantText(n.GetDefElem().GetArg()); ok && n.GetDefElem().GetDefname() == "schema" {
+			schema = v
+		}
+	}
+	for full := range pureExtensionFunctions {
+		if name, ok := strings.CutPrefix(full, ext+"."); ok {
+			b.c.functions[name] = append(b.c.functions[name], &function{schema: schema, name: name, extension: ext})
+		}
+	}
+	for _, t := range extensionTypes[ext] {
+		b.c.types[schema+"."+t] = &userType{schema: schema, name: t, kind: 'b', safe: true, extension: ext}
 	}
 }
 

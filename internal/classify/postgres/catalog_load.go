@@ -49,11 +49,12 @@ const (
  WHERE (i.indisunique OR i.indisexclusion) AND n.nspname !~ '^pg_(toast|temp|catalog)'
  AND (a.attnum = ANY (i.indkey::pg_catalog.int2[]) OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
- AND d.refobjid = i.indrelid AND d.refobjsubid IN (0, a.attnum) AND (d.refobjsubid > 0 OR i.indexprs IS NOT NULL)))`
+ AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))`
 	loadGenerated = `SELECT a.attrelid::pg_catalog.text, a.attname, f.attname FROM pg_catalog.pg_attribute a
- JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum
- AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid
- JOIN pg_catalog.pg_attribute f ON f.attrelid = d.refobjid AND f.attnum > 0 AND (f.attnum = d.refobjsubid OR d.refobjsubid = 0) AND NOT f.attisdropped
+ JOIN pg_catalog.pg_attrdef k ON k.adrelid = a.attrelid AND k.adnum = a.attnum
+ JOIN pg_catalog.pg_depend d ON ((d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum)
+ OR (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = k.oid)) AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid
+ JOIN pg_catalog.pg_attribute f ON f.attrelid = d.refobjid AND f.attnum > 0 AND f.attnum = d.refobjsubid AND f.attnum <> a.attnum AND NOT f.attisdropped
  WHERE a.attgenerated <> '' AND NOT a.attisdropped`
 	loadInherits    = `SELECT i.inhrelid::pg_catalog.text, i.inhparent::pg_catalog.text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE c.relkind IN ('r','p','f')`
 	loadForeignKeys = `SELECT k.conrelid::pg_catalog.text, k.confrelid::pg_catalog.text, k.confdeltype::pg_catalog.text, k.confupdtype::pg_catalog.text,

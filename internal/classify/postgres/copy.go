@@ -68,6 +68,15 @@ func (a *analyzer) copy(s *pg.CopyStmt, st *doorward.Statement) {
 	}
 	a.output(out, st)
 	st.Returns = false // rows come as CopyData
+	if st.Format != "text" || st.Null == "" || strings.HasPrefix(st.Null, `\`) {
+		return
+	}
+	for _, c := range out.cols { // in text, a value that equals the marker cannot be told from NULL
+		if c.tainted() {
+			a.maskOther(c.value)
+			a.sink.hint = "with this NULL marker a masked value could be guessed: leave NULL out, or use FORMAT csv"
+		}
+	}
 }
 
 // generatedColumn marks a column whose value the server computes.

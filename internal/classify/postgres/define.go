@@ -97,7 +97,7 @@ func (a *analyzer) define(n *pg.Node, st *doorward.Statement) {
 		a.shape("schema", x.AlterObjectSchemaStmt.GetNewschema(), def)
 		if rv := x.AlterObjectSchemaStmt.GetRelation(); rv != nil {
 			a.shape("table", a.named(rv), def)
-			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) {
+			a.unmasks(rv, true, func(r *relation, c string) (string, string, string, bool) {
 				return x.AlterObjectSchemaStmt.GetNewschema(), r.name, c, true
 			})
 		}
@@ -413,11 +413,11 @@ func (a *analyzer) rename(s *pg.RenameStmt) {
 		name = a.named(rv)
 		switch s.GetRenameType() {
 		case pg.ObjectType_OBJECT_COLUMN:
-			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) {
+			a.unmasks(rv, true, func(r *relation, c string) (string, string, string, bool) {
 				return r.schema, r.name, s.GetNewname(), c == s.GetSubname()
 			})
-		case pg.ObjectType_OBJECT_TABLE:
-			a.unmasks(rv, func(r *relation, c string) (string, string, string, bool) { return r.schema, s.GetNewname(), c, true })
+		case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_FOREIGN_TABLE:
+			a.unmasks(rv, true, func(r *relation, c string) (string, string, string, bool) { return r.schema, s.GetNewname(), c, true })
 		}
 	}
 	if name == "" {
@@ -456,6 +456,26 @@ func (a *analyzer) alterMasked(rv *pg.RangeVar, c *pg.AlterTableCmd) {
 	constraint := func(n *pg.Node) {
 		k := n.GetConstraint()
 		exprs = append(exprs, k.GetRawExpr(), k.GetWhereClause())
+		if k.GetContype() == pg.ConstrType_CONSTR_FOREIGN { // compared with what is there
+			to, cols := a.cat.lookup(k.GetPktable().GetSchemaname(), k.GetPktable().GetRelname()), fieldNames(k.GetPkAttrs())
+			if to != nil && len(cols) == 0 && len(to.keys) > 0 {
+				cols = to.keys[0]
+			}
+			for _, col := range cols {
+				if to != nil {
+					if m, origin := a.masked(to, col); m != "" {
+						a.maskOther(value{mask: m, origin: origin})
+					}
+				}
+			}
+			if from := a.cat.lookup(rv.GetSchemaname(), rv.GetRelname()); from != nil {
+				for _, col := range fieldNames(k.GetFkAttrs()) {
+					if m, origin := a.masked(from, col); m != "" {
+						a.maskOther(value{mask: m, origin: origin})
+					}
+				}
+			}
+		}
 		for _, e := range k.GetExclusions() {
 			for _, x := range e.GetList().GetItems() {
 				exprs = append(exprs, x.GetIndexElem().GetExpr())
@@ -475,7 +495,7 @@ func (a *analyzer) alterMasked(rv *pg.RangeVar, c *pg.AlterTableCmd) {
 		if p := c.GetDef().GetPartitionCmd().GetName(); p != nil {
 			child = p
 		}
-		a.unmasks(child, func(r *relation, c string) (string, string, string, bool) { return r.schema, r.name, c, true })
+		a.unmasks(child, false, func(r *relation, c string) (string, string, string, bool) { return r.schema, r.name, c, true })
 	default:
 		exprs = append(exprs, c.GetDef()) // an expression, or nothing that is read here
 		if !expression(c.GetDef()) {
@@ -532,8 +552,9 @@ func (a *analyzer) overTable(rv *pg.RangeVar, list ...*pg.Node) {
 
 // unmasks refuses a change of names after which a rule would not find a masked
 // column any more. then gives a column's schema, table and name afterwards,
-// and whether the change is about it.
-func (a *analyzer) unmasks(rv *pg.RangeVar, then func(r *relation, column string) (schema, table, name string, about bool)) {
+// and whether the change is about it; stays says that the table keeps what it
+// inherits from.
+func (a *analyzer) unmasks(rv *pg.RangeVar, stays bool, then func(r *relation, column string) (schema, table, name string, about bool)) {
 	rel := a.cat.lookup(rv.GetSchemaname(), rv.GetRelname())
 	if rel == nil || !a.anyMasked() || rel.kind == kindView {
 		return
@@ -543,7 +564,13 @@ func (a *analyzer) unmasks(rv *pg.RangeVar, then func(r *relation, column string
 		if m == "" {
 			continue
 		}
-		if schema, table, name, about := then(rel, c); about && a.env.Masked(schema, table, name) == "" {
+		schema, table, name, about := then(rel, c)
+		if about && stays && name == c {
+			for _, p := range rel.ancestors() {
+				about = about && a.env.Masked(p.schema, p.name, c) == ""
+			}
+		}
+		if about && a.env.Masked(schema, table, name) == "" {
 			a.maskOther(value{mask: m, origin: origin})
 			a.sink.hint = "the rule that masks " + rel.full() + "." + c + " would not find it under its new name: change the rules first"
 		}

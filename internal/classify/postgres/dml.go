@@ -132,6 +132,11 @@ func (a *analyzer) insert(s *pg.InsertStmt, parent *scope) rows {
 	case sel == nil:
 		a.unsure("this INSERT is not known to doorward")
 	default:
+		if sel.GetLimitCount() == nil {
+			for _, l := range sel.GetValuesLists() {
+				a.sequences(l.GetList().GetItems())
+			}
+		}
 		out := a.query(sel, sc)
 		if len(s.GetCols()) == 0 && !out.open && len(out.cols) < len(cols) {
 			cols = cols[:len(out.cols)]
@@ -177,7 +182,7 @@ func (a *analyzer) onConflict(oc *pg.OnConflictClause, rel *relation, f *from, s
 		a.sink.object(relationKind(rel), rel.full(), doorward.VerbUpdate)
 		a.sideEffects(rel, doorward.VerbUpdate)
 	}
-	excluded := &from{rows: rows{open: f.open}, items: []*item{{alias: "excluded", rows: f.rows}}}
+	excluded := &from{rows: rows{open: f.open}, items: []*item{{alias: "excluded", rows: f.rows, given: true}}}
 	a.assignments(oc.GetTargetList(), rel, &scope{parent: sc, froms: []*from{f, excluded}})
 	a.consume(oc.GetWhereClause(), &scope{parent: sc, froms: []*from{f, excluded}})
 }
@@ -202,10 +207,28 @@ func (a *analyzer) assignments(list []*pg.Node, rel *relation, sc *scope) []stri
 		}
 		cols = append(cols, t.GetName())
 		a.assignTarget(t, sc)
+		if it, name := excluded(t.GetVal(), sc); it != nil && name == t.GetName() && len(t.GetIndirection()) == 0 {
+			if v, ok := it.find(name); ok { // the client's own value, for the column that it gave it for
+				a.reach(v)
+				continue
+			}
+		}
 		a.consume(t.GetVal(), sc)
 	}
 	a.writtenColumns(rel, cols)
 	return cols
+}
+
+// excluded reads EXCLUDED.column of ON CONFLICT DO UPDATE.
+func excluded(n *pg.Node, sc *scope) (*item, string) {
+	names := fieldNames(n.GetColumnRef().GetFields())
+	if len(names) != 2 || isStar(n.GetColumnRef()) {
+		return nil, ""
+	}
+	if it := sc.table("", names[0]); it != nil && it.given {
+		return it, names[1]
+	}
+	return nil, ""
 }
 
 // writtenColumns: whether a value is there already shows when a unique column

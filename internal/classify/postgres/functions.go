@@ -28,6 +28,9 @@ func (a *analyzer) funcCall(f *pg.FuncCall, sc *scope) value {
 			return a.reach(v)
 		}
 	}
+	if name == "nextval" && a.once[f] && (schema == "" || schema == "pg_catalog") && len(a.cat.visible("", name)) == 0 && a.nextval(f) {
+		return value{}
+	}
 	clean := a.function(schema, name)
 	var v value
 	if clean && plainCount(f, name) {
@@ -57,6 +60,65 @@ func (a *analyzer) funcCall(f *pg.FuncCall, sc *scope) value {
 		v = merge(v, a.window(f.GetOver(), sc))
 	}
 	return v
+}
+
+// sequences notes which calls of nextval stand alone as values of rows that a
+// statement's bound counts.
+func (a *analyzer) sequences(list []*pg.Node) {
+	for _, n := range list {
+		if t := n.GetResTarget(); t != nil {
+			n = t.GetVal()
+		}
+		if f := n.GetFuncCall(); f != nil {
+			if a.once == nil {
+				a.once = map[*pg.FuncCall]bool{}
+			}
+			a.once[f] = true
+		}
+	}
+}
+
+// nextval moves a sequence that is named by a constant: an update of it.
+func (a *analyzer) nextval(f *pg.FuncCall) bool {
+	if len(f.GetArgs()) != 1 || f.GetOver() != nil || f.GetAggFilter() != nil || len(f.GetAggOrder()) > 0 {
+		return false
+	}
+	arg := f.GetArgs()[0]
+	if tc := arg.GetTypeCast(); tc != nil {
+		if _, t := lastTwo(fieldNames(tc.GetTypeName().GetNames())); t != "regclass" {
+			return false
+		}
+		arg = tc.GetArg()
+	}
+	text, ok := constantText(arg)
+	if !ok {
+		return false
+	}
+	tree, err := parse("SELECT FROM " + text) // as the server reads a name
+	if err != nil || len(tree.GetStmts()) != 1 {
+		return false
+	}
+	from := tree.GetStmts()[0].GetStmt().GetSelectStmt().GetFromClause()
+	if len(from) != 1 || from[0].GetRangeVar() == nil || from[0].GetRangeVar().GetAlias() != nil {
+		return false
+	}
+	rel := a.cat.lookup(from[0].GetRangeVar().GetSchemaname(), from[0].GetRangeVar().GetRelname())
+	if rel == nil || rel.kind != kindSequence {
+		return false
+	}
+	a.sink.resolves = true
+	a.sink.object("sequence", rel.full(), doorward.VerbUpdate)
+	return true
+}
+
+func lastTwo(names []string) (schema, name string) {
+	switch n := len(names); {
+	case n > 1:
+		return names[n-2], names[n-1]
+	case n == 1:
+		return "", names[0]
+	}
+	return "", ""
 }
 
 // plainCount is count(x), which shows only how many values are not NULL.

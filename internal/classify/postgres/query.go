@@ -344,6 +344,11 @@ func (a *analyzer) with(w *pg.WithClause, sc *scope) {
 	if sc.ctes == nil {
 		sc.ctes = map[string]*cte{}
 	}
+	for _, n := range w.GetCtes() {
+		if n.GetCommonTableExpr().GetCtequery().GetSelectStmt() == nil {
+			a.below++
+		}
+	}
 	if !w.GetRecursive() {
 		for _, n := range w.GetCtes() {
 			c := &cte{node: n.GetCommonTableExpr(), name: n.GetCommonTableExpr().GetCtename()}

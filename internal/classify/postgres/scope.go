@@ -35,6 +35,7 @@ type rows struct {
 type item struct {
 	alias  string
 	schema string    // of the relation, when it has no alias of its own
+	given  bool      // the row that an INSERT brings
 	rel    *relation // nil for queries, functions, joins
 	rows
 }

@@ -123,6 +123,9 @@ func (a *analyzer) written(out rows, returns bool, st *doorward.Statement) {
 
 func (a *analyzer) selectStatement(s *pg.SelectStmt, st *doorward.Statement) {
 	st.Kind = "SELECT"
+	if len(s.GetFromClause()) == 0 && s.GetLimitCount() == nil && a.rowBound(s) == 1 {
+		a.sequences(s.GetTargetList()) // SELECT nextval('s'), as ORMs ask
+	}
 	into := firstInto(s)
 	if into == nil {
 		a.output(a.query(s, nil), st)
