@@ -72,9 +72,11 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 	// Step 3: wait for people where a rule says so. What they approved is
 	// consumed before anything runs.
 	if held != nil {
-		if why := unbounded(&req); held.MaxRows > 0 && why != "" {
-			texts, params, _ := gather(req.Acts)
-			return nil, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "deny", Rule: held.Rule, Reason: "the approval would bound the rows, and that cannot be held " + why, Hint: "Send the write alone, as a plain INSERT, UPDATE, DELETE, MERGE or COPY."})
+		if held.MaxRows > 0 {
+			if d := boundless(&req, held.Rule, 0); d != nil {
+				texts, params, _ := gather(req.Acts)
+				return nil, s.refuse(ctx, texts, params, d)
+			}
 		}
 		grant, err := s.hold(ctx, req, *held)
 		if err != nil {
@@ -126,6 +128,24 @@ func (s *Session) unholdable(a *Act, d doorward.Decision) *doorward.Denial {
 		return &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: "this needs approval, and a portal that is approved is executed in the batch that binds it", Hint: "Send Bind and Execute together."}
 	}
 	return nil
+}
+
+// boundless says why a row bound cannot be held for this request, or nil.
+func boundless(req *Request, rule string, review int64) *doorward.Denial {
+	why := unbounded(req)
+	if why == "" {
+		return nil
+	}
+	return &doorward.Denial{Decision: "deny", Rule: rule, Review: review, Reason: "the approval bounds the rows, and that cannot be held " + why, Hint: "Send the write alone, as a plain INSERT, UPDATE, DELETE, MERGE or COPY."}
+}
+
+// bounds reports whether the rule or anyone who approved bounds the rows.
+func bounds(r *doorward.Review) bool {
+	bound := r.MaxRows > 0
+	for _, v := range r.Votes {
+		bound = bound || v.MaxRows > 0
+	}
+	return bound
 }
 
 func unbounded(req *Request) string {
@@ -222,6 +242,9 @@ func strictest(a *doorward.Decision, b doorward.Decision) *doorward.Decision {
 func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (doorward.Grant, error) {
 	var none doorward.Grant
 	texts, params, effect := gather(req.Acts)
+	if !shownWhole(params) {
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "deny", Rule: d.Rule, Reason: fmt.Sprintf("this needs approval, and its parameters have more than %d KiB: people could not see what they approve", maxShown>>10), Hint: "Send less at once."})
+	}
 	// The effect is bound too: after a change of the target the same text may
 	// do something else.
 	state := "policy=" + d.Version + " state=" + req.State + " effect=" + effect.Digest()
@@ -282,6 +305,11 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 	}
 	if err := s.welcome(); err != nil {
 		return none, err
+	}
+	if bounds(&r) {
+		if d := boundless(&req, r.Rule, r.ID); d != nil {
+			return none, s.refuse(ctx, texts, params, d)
+		}
 	}
 	switch changed, err := s.changed(ctx, req.Acts); {
 	case err != nil:

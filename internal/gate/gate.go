@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,7 @@ type Gate struct {
 	mu       sync.Mutex
 	sessions map[string]*Session
 	rates    rates
+	failures rates // failed sign-ins by address
 	draining atomic.Bool
 
 	// Counters for metrics; read with atomic loads.
@@ -85,6 +87,9 @@ func (g *Gate) SetRules(r Rules) { g.rules.Store(&r) }
 // Rules gives the rules in force.
 func (g *Gate) Rules() Rules { return *g.rules.Load() }
 
+// maxFailures is how many failed sign-ins of one address are recorded in a minute.
+const maxFailures = 120
+
 // Hello is what a client said before its session exists.
 type Hello struct {
 	Credential  doorward.Credential
@@ -100,6 +105,12 @@ func (g *Gate) Open(ctx context.Context, h Hello, client io.Writer) (*Session, e
 	id, err := g.opt.Identifier.Identify(ctx, h.Credential)
 	if err != nil {
 		g.Stats.SignInsFailed.Add(1)
+		host, _, _ := net.SplitHostPort(h.Credential.Remote)
+		if !g.failures.take(host, maxFailures, g.opt.Now()) {
+			// Beyond that it is counted, not recorded: strangers must not be able
+			// to fill the disk.
+			return nil, &doorward.Denial{Decision: "deny", Reason: "too many failed sign-ins from this address", Hint: "Wait a minute.", Retry: true, Code: "28000"}
+		}
 		ev := doorward.Event{Kind: doorward.EventSignInFailed, Time: g.opt.Now(), Protocol: h.Credential.Protocol, Target: clip(h.Target, 256), Fields: map[string]string{"remote": h.Credential.Remote}}
 		if _, e := g.appendWait(ctx, ev); e != nil {
 			return nil, g.fault("ledger", e)
@@ -123,6 +134,12 @@ func (g *Gate) Open(ctx context.Context, h Hello, client io.Writer) (*Session, e
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if !g.admit(s) {
 		return nil, &doorward.Denial{Decision: "error", Reason: "too many sessions", Hint: "Close some, or raise limits.sessions.", Retry: true, Code: "53300"}
+	}
+	// Access that was ended between the first look and here found no session to
+	// end: so look again, now that the session can be found.
+	if _, err := g.opt.Identifier.Identify(ctx, h.Credential); err != nil {
+		g.dismiss(s)
+		return nil, g.turnAway(ctx, id, h, "your access was ended", "Sign in with `doorward login`, or start the agent with `doorward run`.")
 	}
 	header := doorward.Header{Session: s.id, Identity: id, Target: target.Name, Protocol: target.Protocol, Remote: h.Credential.Remote, Started: s.started}
 	if err := g.begin(ctx, s, header); err != nil {

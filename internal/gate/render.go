@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
 	"unicode/utf8"
@@ -8,11 +9,12 @@ import (
 	"github.com/doorward/doorward"
 )
 
-// maxParams and maxParam bound what is rendered of bound parameters. The
-// digest of a review covers them whole.
+// What is shown and recorded of bound parameters: all of them, and each whole
+// up to maxShown bytes together. Of what goes beyond, the beginning and the
+// hash, so that the record binds it.
 const (
-	maxParams = 64
-	maxParam  = 1024
+	maxShown = 256 << 10
+	shownOf  = 256 // bytes of a parameter that is not shown whole
 )
 
 // RenderParams shows bound parameters to people: text as it is, binary as hex.
@@ -20,29 +22,38 @@ func RenderParams(ps []doorward.Param) []string {
 	if len(ps) == 0 {
 		return nil
 	}
-	out := make([]string, 0, min(len(ps), maxParams+1))
+	out := make([]string, len(ps))
+	left := maxShown
 	for i, p := range ps {
-		if i == maxParams {
-			out = append(out, "… and "+strconv.Itoa(len(ps)-i)+" more")
-			break
+		whole := len(p.Value) <= left || len(p.Value) <= shownOf
+		v := p.Value
+		if !whole {
+			v = v[:shownOf]
 		}
+		left -= len(v)
 		switch {
 		case p.Null:
-			out = append(out, "NULL")
+			out[i] = "NULL"
 		case p.Binary || !utf8.Valid(p.Value):
-			out = append(out, "\\x"+clip(hex.EncodeToString(p.Value[:min(len(p.Value), maxParam/2)]), maxParam)+more(len(p.Value), maxParam/2))
+			out[i] = "\\x" + hex.EncodeToString(v)
 		default:
-			out = append(out, string(p.Value[:min(len(p.Value), maxParam)])+more(len(p.Value), maxParam))
+			out[i] = string(v)
+		}
+		if !whole {
+			sum := sha256.Sum256(p.Value)
+			out[i] += "… (" + strconv.Itoa(len(p.Value)) + " bytes, sha256 " + hex.EncodeToString(sum[:]) + ")"
 		}
 	}
 	return out
 }
 
-func more(n, limit int) string {
-	if n > limit {
-		return "… (" + strconv.Itoa(n) + " bytes)"
+// shownWhole reports whether RenderParams leaves nothing out.
+func shownWhole(ps []doorward.Param) bool {
+	n := 0
+	for _, p := range ps {
+		n += len(p.Value)
 	}
-	return ""
+	return n <= maxShown
 }
 
 // appendRequest and appendOutcome write the JSON of tape records by hand: they

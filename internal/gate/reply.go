@@ -15,6 +15,7 @@ type Reply struct {
 	at       int // act that is being answered
 	rows     int64
 	bytes    int64
+	carried  Sent // by earlier pieces of the same portal
 	start    time.Time
 	released bool
 	ended    bool
@@ -40,14 +41,25 @@ func (r *Reply) Count(n int) bool {
 		return true
 	}
 	l := &r.p.acts[r.at].limits
-	return (l.Rows == 0 || r.rows <= l.Rows) && (l.Bytes == 0 || r.bytes <= l.Bytes)
+	sent := r.Sent()
+	return (l.Rows == 0 || sent.Rows <= l.Rows) && (l.Bytes == 0 || sent.Bytes <= l.Bytes)
 }
+
+// Sent is how much of an answer was sent.
+type Sent struct{ Rows, Bytes int64 }
+
+// Sent is what was sent of the portal that is being answered, so far.
+func (r *Reply) Sent() Sent { return Sent{r.rows + r.carried.Rows, r.bytes + r.carried.Bytes} }
+
+// Carry counts what was sent of the same portal before towards the limits of
+// the act that is being answered, until the next Turn.
+func (r *Reply) Carry(s Sent) { r.carried = s }
 
 // Over says which limit was passed, for the client.
 func (r *Reply) Over() *doorward.Denial {
 	a := r.p.acts[min(r.at, len(r.p.acts)-1)]
 	d := &doorward.Denial{Decision: "deny", Rule: a.rule, Code: "54000", Hint: "Add a LIMIT or narrow the condition."}
-	if a.limits.Rows != 0 && r.rows > a.limits.Rows {
+	if a.limits.Rows != 0 && r.Sent().Rows > a.limits.Rows {
 		d.Reason = fmt.Sprintf("the answer was cut: more than %d rows", a.limits.Rows)
 	} else {
 		d.Reason = fmt.Sprintf("the answer was cut: more than %d bytes", a.limits.Bytes)
@@ -101,7 +113,7 @@ func (r *Reply) Input(data []byte) error {
 // Turn says which act of the permit is being answered now, by its place.
 func (r *Reply) Turn(i int) {
 	if i != r.at {
-		r.at, r.rows, r.bytes = i, 0, 0
+		r.at, r.rows, r.bytes, r.carried = i, 0, 0, Sent{}
 	}
 }
 

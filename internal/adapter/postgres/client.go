@@ -80,7 +80,7 @@ type portal struct {
 	permit  *gate.Permit
 	fields  []wire.Field
 	known   bool
-	sql     bool // a cursor made by DECLARE
+	sent    gate.Sent // what earlier Executes sent of it
 }
 
 // msg is one client message within the batch.

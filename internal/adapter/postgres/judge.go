@@ -295,11 +295,11 @@ func (c *client) judgeParse(w *work, body []byte) error {
 	if err != nil {
 		return err
 	}
+	w.acts = append(w.acts, gate.Act{Statement: st, Prepare: true})
 	if len(st.Reading.Statements) > 1 {
 		return &doorward.Denial{Decision: "deny", Reason: "more than one statement in a prepared statement", Hint: "Prepare them one by one.", Code: "42601"}
 	}
 	p := &prepared{st: st, oids: m.OIDs}
-	w.acts = append(w.acts, gate.Act{Statement: st, Prepare: true})
 	w.ops = append(w.ops, op{kind: 'P', name: m.Name, prep: p, act: -1})
 	w.stmts = append(w.stmts, namedStatement{m.Name, p})
 	return nil

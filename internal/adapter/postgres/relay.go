@@ -37,7 +37,10 @@ type relay struct {
 	copy   *copyOut
 	limit  time.Time
 	asked  chan struct{} // closed when the cancel that stop sent was taken; nil: none was sent
-	waits  []ended       // outcomes that a guard holds back
+	waits  []ended       // outcomes that a guard, or the end of the transaction, holds back
+
+	waiting bool   // the batch is a transaction of its own: what was done stands only at its end
+	code    string // the error that failed it
 }
 
 // execute sends a permit and follows its answer to the end.
@@ -58,6 +61,7 @@ func (c *client) execute(p *gate.Permit, w *work) error {
 		c.s.State.Forget("", false)
 	}
 	r := relay{c: c, w: w, p: p, r: p.Reply(), ops: w.ops, held: guard, owes: w.owesSync}
+	r.waiting = !guard && c.tx == 'I' && !c.open2 && w.end == 'S' && !p.Reads()
 	if len(c.async) > 0 {
 		c.buf, c.async = append(c.buf, c.async...), nil
 	}
@@ -231,15 +235,15 @@ func (r *relay) flush() error {
 	if len(c.buf) == 0 || r.held {
 		return nil
 	}
-	// A client that does not read holds the target up. Its deadline is moved
-	// once a minute, or to the end of a time limit.
+	// A client that does not read holds the target up: it has until a little
+	// after the time limit. A deadline that still does is left as it is.
 	now := time.Now()
-	switch {
-	case !r.limit.IsZero() && len(c.buf) >= flushAt:
-		c.writeBy = r.limit.Add(stopGrace)
-		_ = c.conn.SetWriteDeadline(c.writeBy)
-	case c.writeBy.Sub(now) < writeWait-time.Minute:
-		c.writeBy = now.Add(writeWait)
+	wait := writeWait
+	if !r.limit.IsZero() {
+		wait = max(r.limit.Sub(now), 0) + stopGrace
+	}
+	if left := c.writeBy.Sub(now); left > wait || left < wait/2 {
+		c.writeBy = now.Add(wait)
 		_ = c.conn.SetWriteDeadline(c.writeBy)
 	}
 	err := r.r.Release(c.buf)
@@ -250,7 +254,7 @@ func (r *relay) flush() error {
 // outcome writes down how an act ended. Under a guard it is not known before
 // the guard is settled.
 func (r *relay) outcome(act int, rows int64, code string) error {
-	if r.held {
+	if r.held || (r.waiting && code == "") {
 		r.waits = append(r.waits, ended{act, rows, code})
 		return nil
 	}
@@ -376,7 +380,7 @@ func (r *relay) description(f []byte, o *op) error {
 		if err != nil {
 			return err
 		}
-		if r.plan, err = c.rowPlan(r.r, o.statement(), fields); err != nil {
+		if err := r.shaped(o.statement(), fields); err != nil || r.cut != nil {
 			return err
 		}
 		c.buf = append(c.buf, f...)
@@ -426,6 +430,9 @@ func (r *relay) row(f []byte, o *op) error {
 	if o.kind != 'Q' && o.kind != 'E' {
 		return r.unexpected(f)
 	}
+	if r.cut != nil {
+		return nil
+	}
 	if r.plan == nil {
 		if o.kind == 'Q' {
 			return r.unexpected(f) // rows without a description
@@ -437,15 +444,15 @@ func (r *relay) row(f []byte, o *op) error {
 		if !p.known {
 			return errors.New("rows came that nobody described")
 		}
-		var err error
-		if r.plan, err = c.rowPlan(r.r, o.statement(), p.fields); err != nil {
+		if err := r.shaped(o.statement(), p.fields); err != nil || r.cut != nil {
 			return err
 		}
 	}
-	if r.cut != nil {
-		return nil
-	}
 	r.r.Turn(o.act)
+	if o.port != nil && o.port.sent.Rows > 0 {
+		r.r.Carry(o.port.sent)
+		o.port.sent = gate.Sent{}
+	}
 	if !r.r.Count(len(f)) {
 		r.stop(r.r.Over())
 		return nil
@@ -501,6 +508,10 @@ func (r *relay) complete(f []byte, o *op) error {
 	if o.kind == 'Q' {
 		o.at++
 		return nil // its act ends with ReadyForQuery
+	}
+	if f[0] == 's' && o.port != nil {
+		r.r.Turn(o.act)
+		o.port.sent = r.r.Sent() // the limits are the portal's, not the piece's
 	}
 	if err := r.outcome(o.act, rows, ""); err != nil {
 		return err
@@ -584,6 +595,7 @@ func (r *relay) error(f []byte, o *op) error {
 
 // fail notes that a statement failed: nothing up to the Sync is answered.
 func (r *relay) fail(o *op, code string) error {
+	r.code = code
 	r.plan, r.copy, r.failed = nil, nil, true
 	if o.act >= 0 {
 		if err := r.outcome(o.act, 0, code); err != nil {
@@ -623,6 +635,16 @@ func (r *relay) ready(f []byte, o *op) error {
 		c.endOfTransaction()
 	}
 	r.mute = false
+	if r.waiting {
+		r.waiting = false
+		undone := ""
+		if r.failed {
+			undone = "rolled back: " + r.code
+		}
+		if err := r.settle(undone); err != nil {
+			return err
+		}
+	}
 	if o.sub == 'o' { // the Sync was doorward's own
 		c.skip = r.failed // the client's own Sync is still to come
 		r.ops = r.ops[1:]

@@ -52,13 +52,29 @@ func (c *client) fields(body []byte) ([]wire.Field, error) {
 	return f, nil
 }
 
+// errShape says that the answer has another shape than the statement was
+// understood to have.
+var errShape = errors.New("the answer has another shape than was understood")
+
+// shaped makes the plan for the rows that come now. An answer that nobody
+// understood is dropped, and the client is told to ask again.
+func (r *relay) shaped(st *doorward.Statement, fields []wire.Field) (err error) {
+	r.plan, err = r.c.rowPlan(r.r, st, fields)
+	if errors.Is(err, errShape) && r.c.s.Err() == nil {
+		r.stop(&doorward.Denial{Decision: "error", Reason: "the target changed while this ran: its answer is not the one that was understood", Hint: "Send it again.", Retry: true, Code: "0A000"})
+		return nil
+	}
+	return err
+}
+
 // rowPlan compiles what is masked in rows with these fields. Two things name
 // the masked columns, and either is enough: the classifier's reading of the
 // statement, and the origin that the target itself gives each column.
 func (c *client) rowPlan(r *gate.Reply, st *doorward.Statement, fields []wire.Field) (*rowPlan, error) {
 	known := st != nil && st.Known
 	if known && len(st.Columns) != len(fields) {
-		return nil, fmt.Errorf("the target describes %d columns where %d were understood", len(fields), len(st.Columns))
+		// Somebody changed the table between the reading and the answer.
+		return nil, errors.Join(errShape, c.s.Target.Dialect.Refresh(c.s.Context()))
 	}
 	var buf [16]string
 	masked := buf[:0]
@@ -257,6 +273,11 @@ func (r *relay) copyIn(o *op) error {
 		}
 		out = append(out, f...)
 		if f[0] != 'd' || len(out) >= flushAt || c.in.Buffered() == 0 {
+			if f[0] != 'd' && o.kind == 'E' {
+				// The target says how it ended when it is asked, and the client's
+				// Sync comes later.
+				out = append(out, 'H', 0, 0, 0, 4)
+			}
 			if err := c.up.SendBody(r.p, out); err != nil {
 				return err
 			}

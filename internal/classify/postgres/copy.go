@@ -68,7 +68,7 @@ func (a *analyzer) copy(s *pg.CopyStmt, st *doorward.Statement) {
 	}
 	a.output(out, st)
 	st.Returns = false // rows come as CopyData
-	if st.Format != "text" || st.Null == "" || strings.HasPrefix(st.Null, `\`) {
+	if st.Format != "text" || st.Null == "" || st.Null == `\N` {
 		return
 	}
 	for _, c := range out.cols { // in text, a value that equals the marker cannot be told from NULL

@@ -109,6 +109,7 @@ func TestMisjudged(t *testing.T) {
 		{"COPY customers (ssn) TO STDOUT (NULL '')", p3, "masked"},
 		{"COPY customers (ssn) TO STDOUT (FORMAT csv, NULL '123-45-6789')", p3, "masked"},
 		{"COPY customers (ssn) TO STDOUT (NULL '123-45-6789')", p3, "deny"},
+		{`COPY customers (ssn) TO STDOUT (NULL E'\\\\x')`, p3, "deny"},
 		{"COPY (SELECT ssn FROM customers) TO STDOUT NULL AS '123-45-6789'", p3, "deny"},
 		{"COPY orders TO STDOUT (NULL 'NULL')", p3, "allow"},
 
