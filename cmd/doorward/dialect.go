@@ -25,6 +25,7 @@ type postgresDialect struct {
 	functions []string
 	masks     func() *mask.Set
 	env       atomic.Pointer[dialectEnv]
+	looked    atomic.Int64 // when a text that was not understood last made it look again
 }
 
 // dialectEnv is what a reading depends on beside the text; it is made anew when
@@ -63,8 +64,27 @@ func (d *postgresDialect) Read(text string, st *gate.State) (*doorward.Reading, 
 	if err != nil {
 		return nil, err
 	}
-	return d.reader.Read(text, &e.Env, st)
+	r, err := d.reader.Read(text, &e.Env, st)
+	if err != nil || r.Effect.Complete || time.Since(time.Unix(0, d.looked.Load())) < lookAgain {
+		return r, err
+	}
+	// What is not known may be new: somebody made it less than a second ago.
+	d.looked.Store(time.Now().UnixNano())
+	ctx, cancel := context.WithTimeout(context.Background(), catalogWait)
+	defer cancel()
+	if err := d.catalog.Refresh(ctx); err != nil {
+		return nil, &gate.CatalogError{Err: err}
+	}
+	fresh, err := d.current()
+	if err != nil || fresh == e {
+		return r, err
+	}
+	return d.reader.Read(text, &fresh.Env, st)
 }
+
+// lookAgain bounds how often statements that are not understood make doorward
+// look at the catalog.
+const lookAgain = 200 * time.Millisecond
 
 // Origin implements gate.Dialect.
 func (d *postgresDialect) Origin(table uint32, attr int16) (string, bool) {

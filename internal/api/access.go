@@ -6,8 +6,8 @@ import (
 	"github.com/doorward/doorward"
 )
 
-// admin reports whether id sees everybody's reviews, sessions and runs. Agents
-// and workloads never do.
+// admin reports whether id sees everybody's reviews, sessions and runs, and may
+// end access. Agents and workloads never do.
 func (s *server) admin(id doorward.Identity) bool {
 	if id.Agent != "" || id.Workload {
 		return false

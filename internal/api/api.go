@@ -105,6 +105,7 @@ func (s *server) routes(api huma.API) {
 	huma.Register(api, op("GET", "/api/v1/reviews", "reviews", "Reviews that the caller asked for or may answer"), s.reviews)
 	huma.Register(api, op("GET", "/api/v1/reviews/{id}", "review", "One review"), s.review)
 	huma.Register(api, op("POST", "/api/v1/reviews/{id}/votes", "vote", "Answer a review, as the person signed in"), s.vote)
+	huma.Register(api, op("POST", "/api/v1/reviews/{id}/withdraw", "withdraw", "Take back a request, or one's yes to it, that has not run"), s.withdraw)
 	huma.Register(api, op("GET", "/api/v1/events", "events", "Reviews and sessions as they change, as server-sent events", eventStream), s.events)
 
 	huma.Register(api, op("GET", "/api/v1/sessions", "sessions", "Sessions, newest first"), s.sessions)
@@ -118,6 +119,7 @@ func (s *server) routes(api huma.API) {
 	huma.Register(api, op("POST", "/api/v1/runs", "start-run", "Mint a credential for an agent that acts for the caller", created), s.startRun)
 	huma.Register(api, op("GET", "/api/v1/runs", "runs", "Runs of the caller's agents"), s.runs)
 	huma.Register(api, op("DELETE", "/api/v1/runs/{id}", "end-run", "End a run: its credential stops working at once"), s.endRun)
+	huma.Register(api, op("POST", "/api/v1/access/end", "end-access", "End all access that a subject and its agents have now; for administrators"), s.endAccess)
 	huma.Register(api, op("GET", "/api/v1/audit", "audit", "The state of the audit log"), s.audit)
 }
 

@@ -39,7 +39,7 @@ type Deps struct {
 	Console fs.FS           // files of the console; nil: none
 	Hosts   []string        // names that the console is reached by; addresses and localhost always work
 	URL     string          // address of the console for people, for sign-in by OIDC
-	Admins  []string        // groups that see everybody's reviews, sessions and runs
+	Admins  []string        // groups that see everybody's reviews, sessions and runs, and end them and access
 	Closing <-chan struct{} // closed when the server drains, so that event streams end; may be nil
 	Version string
 	Log     *slog.Logger
@@ -53,6 +53,7 @@ type Reviews interface {
 	List(ctx context.Context, q review.Query) ([]doorward.Review, error)
 	Get(ctx context.Context, id int64) (doorward.Review, error)
 	Vote(ctx context.Context, id int64, who doorward.Identity, v doorward.Vote) (doorward.Review, error)
+	Withdraw(ctx context.Context, id int64, who doorward.Identity, why string) (doorward.Review, error)
 	Subscribe(ctx context.Context) <-chan doorward.Review
 }
 
@@ -84,6 +85,7 @@ type Identity interface {
 
 	Issue(ctx context.Context, id doorward.Identity, ttl time.Duration) (token string, expires time.Time, err error)
 	RevokeToken(ctx context.Context, token, reason string) error
+	RevokeSubject(ctx context.Context, subject string, by doorward.Identity, reason string) error
 	Watch(fn func(credential string))
 
 	NewWebSession(ctx context.Context, id doorward.Identity) (cookie, csrf string, err error)

@@ -9,12 +9,14 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/review"
+	"github.com/doorward/doorward/internal/store"
 )
 
 const (
 	reviewPages = 200     // looked through for those that the caller may see
 	reviewList  = 200     // shown at most
 	listText    = 4 << 10 // bytes of statement, and of parameters, in a list
+	maxComment  = 4 << 10 // bytes of a comment or a reason, as where they are kept
 )
 
 type reviewsInput struct {
@@ -116,6 +118,9 @@ func (s *server) vote(ctx context.Context, in *voteInput) (*reviewOutput, error)
 	if !in.Body.Approve && in.Body.MaxRows != 0 {
 		return nil, problem(http.StatusUnprocessableEntity, "max_rows belongs to an approval", "Leave it out when you deny.")
 	}
+	if err := fits(in.Body.Comment); err != nil {
+		return nil, err
+	}
 	if why := s.forCaller(c.id, r).WhyNot; why != "" {
 		status := http.StatusForbidden
 		if r.State != doorward.ReviewWaiting || strings.Contains(why, "already") {
@@ -126,14 +131,60 @@ func (s *server) vote(ctx context.Context, in *voteInput) (*reviewOutput, error)
 	v := doorward.Vote{By: c.id.Name, Subject: c.id.Subject, Groups: c.id.Groups, Approve: in.Body.Approve,
 		Comment: strings.TrimSpace(in.Body.Comment), MaxRows: in.Body.MaxRows, Self: c.id.Subject == r.Identity.Subject, At: time.Now().UTC()}
 	after, err := s.Reviews.Vote(ctx, in.ID, c.id, v)
-	var denial *doorward.Denial
+	if err != nil {
+		return nil, s.reviewFault(ctx, "the answer could not be counted", err)
+	}
+	return &reviewOutput{Body: s.forCaller(c.id, after)}, nil
+}
+
+type withdrawInput struct {
+	ID   int64       `path:"id" minimum:"1"`
+	Body *Withdrawal // may be left out
+}
+
+// withdraw takes back what the caller asked for, or approved. Who may is judged
+// where it is done.
+func (s *server) withdraw(ctx context.Context, in *withdrawInput) (*reviewOutput, error) {
+	c, _, err := s.visibleReview(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	why := ""
+	if in.Body != nil {
+		why = strings.TrimSpace(in.Body.Reason)
+	}
+	if err := fits(why); err != nil {
+		return nil, err
+	}
+	whole, done := throughout(ctx)
+	defer done()
+	after, err := s.Reviews.Withdraw(whole, in.ID, c.id, why)
 	switch {
 	case err == nil:
 		return &reviewOutput{Body: s.forCaller(c.id, after)}, nil
-	case errors.As(err, &denial):
-		return nil, problem(http.StatusForbidden, denial.Reason, denial.Hint)
-	case errors.Is(err, review.ErrDecided), errors.Is(err, review.ErrVoted):
-		return nil, problem(http.StatusConflict, clip(err.Error(), 300), "Look at it again.")
+	case after.State == doorward.ReviewDenied && !errors.Is(err, review.ErrDecided):
+		s.log.Error("a withdrawal could not be recorded", "review", in.ID, "by", c.id.Name, "error", err)
+		return nil, problem(http.StatusInternalServerError, "the review is withdrawn, but that could not be written down", "Nothing runs on it any more. Tell whoever runs doorward: the server's log says more.")
 	}
-	return nil, s.fault(ctx, "the answer could not be counted", err)
+	return nil, s.reviewFault(ctx, "the review could not be withdrawn", err)
+}
+
+// fits bounds a comment in bytes: its schema counts characters.
+func fits(comment string) error {
+	if len(comment) > maxComment {
+		return problem(http.StatusUnprocessableEntity, "the text is too long", "Make it shorter: at most 2000 characters and 4 KiB.")
+	}
+	return nil
+}
+
+// reviewFault tells what the room of reviews refused from faults of ours.
+func (s *server) reviewFault(ctx context.Context, what string, err error) error {
+	var denial *doorward.Denial
+	switch {
+	case errors.As(err, &denial):
+		return problem(http.StatusForbidden, denial.Reason, denial.Hint)
+	case errors.Is(err, review.ErrDecided), errors.Is(err, review.ErrVoted), errors.Is(err, store.ErrConflict):
+		return problem(http.StatusConflict, clip(err.Error(), 300), "Look at it again.")
+	}
+	return s.fault(ctx, what, err)
 }

@@ -10,7 +10,7 @@ import (
 // Me is who the caller is.
 type Me struct {
 	doorward.Identity
-	Admin bool   `json:"admin" doc:"sees everybody's reviews, sessions and runs"`
+	Admin bool   `json:"admin" doc:"sees everybody's reviews, sessions and runs, and may end access"`
 	CSRF  string `json:"csrf,omitempty" doc:"value for the X-Doorward-CSRF header, when signed in by cookie"`
 }
 
@@ -67,6 +67,17 @@ type Ballot struct {
 	Approve bool   `json:"approve"`
 	Comment string `json:"comment,omitempty" maxLength:"2000"`
 	MaxRows int64  `json:"max_rows,omitempty" minimum:"0" doc:"approve as long as at most this many rows change"`
+}
+
+// Withdrawal takes a request, or one's yes to it, back.
+type Withdrawal struct {
+	Reason string `json:"reason,omitempty" maxLength:"2000"`
+}
+
+// AccessEnd says whose access ends, and why.
+type AccessEnd struct {
+	Subject string `json:"subject" minLength:"1" maxLength:"1024" doc:"as in an identity's subject: the provider's name, a colon, and who it is there"`
+	Reason  string `json:"reason" minLength:"1" maxLength:"2000" doc:"for the record"`
 }
 
 // Session is one row of the session index.

@@ -12,7 +12,7 @@ type offline struct {
 
 // examples are for commands whose own help has none.
 var examples = map[string]string{
-	"audit verify":     "doorward audit verify --store sqlite:///var/lib/doorward/state.db --tapes /var/lib/doorward/tapes",
+	"audit verify":     "doorward audit verify --store sqlite:///var/lib/doorward/state.db",
 	"audit checkpoint": "doorward audit checkpoint --store sqlite:///var/lib/doorward/state.db > kept-elsewhere.txt",
 	"audit export":     "doorward audit export --store sqlite:///var/lib/doorward/state.db | jq -c 'select(.event.decision == \"deny\")'",
 }

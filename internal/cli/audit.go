@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,15 +34,24 @@ func (p ledgerPlace) dir() (string, error) {
 	if p.Store == "" {
 		return "", exitf(CodeUsage, "say where the ledger is: --store sqlite:///var/lib/doorward/state.db, or --ledger DIR")
 	}
+	beside, err := p.beside("ledger")
+	if err != nil {
+		return "", exitf(CodeUsage, "%w: give --ledger DIR", err)
+	}
+	return beside, nil
+}
+
+// beside is a folder beside the store's file.
+func (p ledgerPlace) beside(name string) (string, error) {
 	path, ok := strings.CutPrefix(p.Store, "sqlite://")
 	if !ok {
-		return "", exitf(CodeUsage, "--store %s is not sqlite:///PATH, so the ledger's folder cannot be derived from it: give --ledger DIR", storeName(p.Store))
+		return "", fmt.Errorf("--store %s is not sqlite:///PATH, so the %s folder cannot be derived from it", storeName(p.Store), name)
 	}
 	path, _, _ = strings.Cut(path, "?")
 	if path == "" {
-		return "", exitf(CodeUsage, "--store names no file: write sqlite:///var/lib/doorward/state.db")
+		return "", errors.New("--store names no file, as sqlite:///var/lib/doorward/state.db does")
 	}
-	return filepath.Join(filepath.Dir(path), "ledger"), nil
+	return filepath.Join(filepath.Dir(path), name), nil
 }
 
 // storeName is a DSN without what could be a password.
@@ -55,7 +65,7 @@ func storeName(dsn string) string {
 // AuditVerifyCmd is `audit verify`.
 type AuditVerifyCmd struct {
 	ledgerPlace `embed:""`
-	Tapes       string `help:"Folder of the recordings, to check each tape against its seal." type:"path" placeholder:"DIR"`
+	Tapes       string `help:"Folder of the recordings, to check each tape against its seal. Default: the folder tapes beside the store's file, where there is one." type:"path" placeholder:"DIR"`
 	Checkpoint  string `help:"A checkpoint that was kept elsewhere: finds a log that was rolled back or rewritten." type:"path" placeholder:"FILE"`
 	Key         string `help:"The ledger's public key, kept elsewhere. Default: key.pub in the ledger's folder." type:"path" placeholder:"FILE"`
 	JSON        bool   `help:"Print the report as JSON."`
@@ -67,12 +77,11 @@ func (c *AuditVerifyCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if c.Tapes != "" {
-		if _, err := os.Stat(c.Tapes); err != nil {
-			return exitf(CodeUsage, "the folder of the recordings: %w", err)
-		}
+	tapes, err := c.tapes()
+	if err != nil {
+		return exitf(CodeUsage, "the folder of the recordings: %w", err)
 	}
-	report, err := ledger.Verify(dir, ledger.VerifyOptions{Checkpoint: c.Checkpoint, Key: c.Key, Tapes: c.Tapes})
+	report, err := ledger.Verify(dir, ledger.VerifyOptions{Checkpoint: c.Checkpoint, Key: c.Key, Tapes: tapes})
 	if err != nil {
 		return exitf(CodeError, "%w. Check --store, --ledger, --key and --checkpoint", err)
 	}
@@ -88,6 +97,30 @@ func (c *AuditVerifyCmd) Run(env *Env) error {
 		return &Exit{Code: CodeError}
 	}
 	return nil
+}
+
+// tapes is the folder of the recordings: the one that was given, or else the
+// one beside the store's file; "" where there is none. One that is there and
+// cannot be looked at is an error, so that nothing goes unchecked in silence.
+func (c *AuditVerifyCmd) tapes() (string, error) {
+	if c.Tapes != "" {
+		_, err := os.Stat(c.Tapes)
+		return c.Tapes, err
+	}
+	dir, err := c.beside("tapes")
+	if err != nil {
+		return "", nil // --ledger alone says where the log is, and nothing else
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", err
+	case !info.IsDir():
+		return "", nil
+	}
+	return dir, nil
 }
 
 // AuditCheckpointCmd is `audit checkpoint`.

@@ -153,10 +153,52 @@ func TestAuditAndReplayOffline(t *testing.T) {
 	if out := code(CodeError, "audit", "verify", "--store", store, "--tapes", tapes); !strings.Contains(out, "NOT ok: 1 problems") || !strings.Contains(out, "s1.tape") {
 		t.Fatal(out)
 	}
+	if out := code(CodeError, "audit", "verify", "--store", store); !strings.Contains(out, "s1.tape") {
+		t.Fatal(out)
+	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	if out := code(CodeError, "audit", "verify", "--store", store, "--tapes", tapes); !strings.Contains(out, "missing") {
 		t.Fatal(out)
 	}
+}
+
+// Without --tapes the folder beside the store's file is checked, where there is one.
+func TestAuditVerifyFindsTapes(t *testing.T) {
+	dir := t.TempDir()
+	record(t, dir)
+	store, tapes, moved := "sqlite://"+filepath.Join(dir, "state.db"), filepath.Join(dir, "tapes"), filepath.Join(dir, "moved")
+	checked := func(n int, args ...string) {
+		t.Helper()
+		out, err := auditRun(t, append([]string{"audit", "verify", "--json"}, args...)...)
+		var report ledger.Report
+		if err != nil || json.Unmarshal([]byte(out), &report) != nil || report.Tapes != n {
+			t.Fatalf("%q: %v, want %d tapes: %s", args, err, n, out)
+		}
+	}
+	logs := filepath.Join(dir, "ledger")
+	checked(1, "--store", store)
+	checked(1, "--store", store+"?mode=ro", "--ledger", logs)
+	checked(0, "--ledger", logs)
+	checked(0, "--ledger", logs, "--store", "postgres://h/db")
+	if err := os.Rename(tapes, moved); err != nil {
+		t.Fatal(err)
+	}
+	checked(0, "--store", store)
+	checked(1, "--store", store, "--tapes", moved)
+	if err := os.WriteFile(tapes, nil, 0o600); err != nil { // no folder
+		t.Fatal(err)
+	}
+	checked(0, "--store", store)
+	if err := os.Remove(tapes); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(tapes, 0o700); err != nil { // one without what was sealed
+		t.Fatal(err)
+	}
+	if out, err := auditRun(t, "audit", "verify", "--store", store); err == nil || !strings.Contains(out, "missing") {
+		t.Fatal(out, err)
+	}
+	checked(1, "--store", store, "--tapes", moved) // overrides
 }

@@ -189,6 +189,49 @@ func TestReviewsCommands(t *testing.T) {
 	if d := run(t, CodeDenied, "reviews", "approve", fmt.Sprint(third.ID)); !strings.Contains(d.err, "hint: ") {
 		t.Error(d.err)
 	}
+	if d := run(t, CodeHeld, "reviews", "show", fmt.Sprint(third.ID)); !strings.Contains(d.out, "reviews withdraw") {
+		t.Error(d.out)
+	}
+	if d := run(t, 0, "reviews", "withdraw", fmt.Sprint(third.ID), "--reason", "wrong table"); !strings.Contains(d.out, "withdrawn: it is denied") {
+		t.Error(d.out)
+	}
+	run(t, CodeDenied, "reviews", "show", fmt.Sprint(third.ID))
+	run(t, CodeError, "reviews", "withdraw", fmt.Sprint(third.ID)) // decided already
+	fourth := h.Review(t, agent, "delete from orders where id = 4")
+	if r := unmarshal[api.Review](t, run(t, 0, "reviews", "withdraw", fmt.Sprint(fourth.ID), "--json").out); r.ID != fourth.ID || r.State != doorward.ReviewDenied {
+		t.Errorf("%+v", r)
+	}
+	fifth := h.Review(t, agent, "delete from orders where id = 5")
+	login(t, h, "dora")
+	if d := run(t, CodeDenied, "reviews", "withdraw", fmt.Sprint(fifth.ID)); !strings.Contains(d.err, "hint: ") {
+		t.Error(d.err)
+	}
+}
+
+func TestAccessEnd(t *testing.T) {
+	h := apitest.Start(t, nil)
+	id, token := h.Agent(t, "ada")
+	login(t, h, "ben")
+	if d := run(t, CodeDenied, "access", "end", id.Subject, "--reason", "a test"); !strings.Contains(d.err, "hint: ") {
+		t.Error(d.err)
+	}
+	login(t, h, "sam")
+	run(t, CodeUsage, "access", "end", id.Subject)
+	if d := run(t, CodeUsage, "access", "end", "ada", "--reason", "a test"); !strings.Contains(d.err, "provider:subject") {
+		t.Error(d.err)
+	}
+	if _, err := h.Identity.Identify(t.Context(), doorward.Credential{Secret: token, Secure: true}); err != nil {
+		t.Fatal(err)
+	}
+	if d := run(t, 0, "access", "end", id.Subject, "--reason", "a test"); !strings.Contains(d.out, "local:ada had is ended") {
+		t.Error(d.out)
+	}
+	if _, err := h.Identity.Identify(t.Context(), doorward.Credential{Secret: token, Secure: true}); err == nil {
+		t.Error("the agent's credential still works")
+	}
+	if got := unmarshal[map[string]string](t, run(t, 0, "access", "end", id.Subject, "--reason", "again", "--json").out); got["ended"] != id.Subject {
+		t.Errorf("%v", got)
+	}
 }
 
 // lines collects what a command prints while it runs.

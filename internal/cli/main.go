@@ -23,6 +23,7 @@ type commands struct {
 	Doctor   DoctorCmd   `cmd:"" help:"Look for what is wrong, here or at a gate."`
 	Sessions SessionsCmd `cmd:"" help:"Sessions and their recordings."`
 	Agents   AgentsCmd   `cmd:"" help:"Runs of agents."`
+	Access   AccessCmd   `cmd:"" help:"What administrators do about people's access."`
 	Target   TargetCmd   `cmd:"" help:"What operators do about targets."`
 	Health   HealthCmd   `cmd:"" help:"Ask a gate whether it works, for probes."`
 	Version  VersionCmd  `cmd:"" help:"Show the version."`

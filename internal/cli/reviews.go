@@ -15,11 +15,12 @@ import (
 
 // ReviewsCmd groups what people do about requests that wait for them.
 type ReviewsCmd struct {
-	Ls      ReviewsLsCmd    `cmd:"" help:"List the reviews that wait."`
-	Show    ReviewsShowCmd  `cmd:"" help:"Show one review in full."`
-	Approve ReviewsYesCmd   `cmd:"" help:"Approve a review."`
-	Deny    ReviewsNoCmd    `cmd:"" help:"Deny a review."`
-	Watch   ReviewsWatchCmd `cmd:"" help:"Print reviews as they come and change."`
+	Ls       ReviewsLsCmd       `cmd:"" help:"List the reviews that wait."`
+	Show     ReviewsShowCmd     `cmd:"" help:"Show one review in full."`
+	Approve  ReviewsYesCmd      `cmd:"" help:"Approve a review."`
+	Deny     ReviewsNoCmd       `cmd:"" help:"Deny a review."`
+	Withdraw ReviewsWithdrawCmd `cmd:"" help:"Take back a request, or your yes to it, that has not run."`
+	Watch    ReviewsWatchCmd    `cmd:"" help:"Print reviews as they come and change."`
 }
 
 // ReviewsLsCmd lists reviews.
@@ -169,6 +170,9 @@ func showReview(w io.Writer, r api.Review) {
 		} else {
 			fmt.Fprintf(w, "\nNot yours to answer: %s.\n", cleanLine(r.WhyNot))
 		}
+		if r.Mine {
+			fmt.Fprintf(w, "Take it back with `doorward reviews withdraw %d`.\n", r.ID)
+		}
 	}
 }
 
@@ -234,6 +238,37 @@ func vote(env *Env, id int64, b api.Ballot, asJSON bool) error {
 	if b.Approve {
 		return reviewExit(r.State)
 	}
+	return nil
+}
+
+// ReviewsWithdrawCmd takes back.
+type ReviewsWithdrawCmd struct {
+	ID     int64  `arg:"" help:"Number of the review."`
+	Reason string `help:"Why." placeholder:"TEXT"`
+	JSONFlag
+}
+
+// Help is shown by --help.
+func (*ReviewsWithdrawCmd) Help() string {
+	return "Example:\n  doorward reviews withdraw 12 --reason 'wrong table'\n\nFor who asked (or whose agent did), and for who approved it and no longer does. The review is denied then. What has run cannot be withdrawn."
+}
+
+// Run withdraws.
+func (k *ReviewsWithdrawCmd) Run(env *Env) error {
+	ctx, stop := interruptible()
+	defer stop()
+	c, err := signedIn()
+	if err != nil {
+		return err
+	}
+	var r api.Review
+	if err := c.call(ctx, http.MethodPost, fmt.Sprintf("/api/v1/reviews/%d/withdraw", k.ID), api.Withdrawal{Reason: k.Reason}, &r); err != nil {
+		return err
+	}
+	if k.JSON {
+		return printJSON(env.Stdout, r)
+	}
+	fmt.Fprintf(env.Stdout, "Review %d is withdrawn: it is %s now.\n", r.ID, cleanLine(string(r.State)))
 	return nil
 }
 

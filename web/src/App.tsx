@@ -1,7 +1,8 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, type ReactNode } from "react";
 import { api } from "./api/client";
-import { LiveProvider, useLive, usePollInterval } from "./api/live";
+import { LiveProvider, useLive } from "./api/live";
+import { meQuery, useWaiting } from "./api/queries";
 import type { Me } from "./api/types";
 import { useKeys, useTheme, type Theme } from "./lib/hooks";
 import { Link, navigate, usePlace } from "./lib/router";
@@ -14,11 +15,6 @@ import { SignIn } from "./pages/SignIn";
 import { Dialog, Empty, ErrorBox, Loading } from "./ui/bits";
 import { Icon, Logo, type IconName } from "./ui/icons";
 import { Marked } from "./ui/Marked";
-
-const meQuery = { queryKey: ["me"], queryFn: ({ signal }: { signal: AbortSignal }) => api.me(signal), staleTime: 60_000, refetchInterval: 60_000 };
-
-/** Who is signed in. */
-export const useMe = (): Me | null | undefined => useQuery(meQuery).data;
 
 export function App() {
   const me = useQuery(meQuery);
@@ -43,12 +39,6 @@ export function App() {
       <Shell me={me.data} />
     </LiveProvider>
   );
-}
-
-/** The requests that wait, shared by the list, the menu and the title. */
-export function useWaiting() {
-  const every = usePollInterval();
-  return useQuery({ queryKey: ["reviews", "waiting"], queryFn: ({ signal }) => api.reviews("waiting", signal), refetchInterval: every });
 }
 
 function Shell({ me }: { me: Me }) {

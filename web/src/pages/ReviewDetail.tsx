@@ -10,8 +10,8 @@ import { Ago, Dialog, ErrorBox, Fact, Loading, Pill, ReviewState, Who, type Tone
 import { Icon } from "../ui/icons";
 import { Marked } from "../ui/Marked";
 import { Statement, tail } from "../ui/Statement";
-import { useMe } from "../App";
-import { Left } from "./Reviews";
+import { Left } from "../ui/Left";
+import { useMe } from "../api/queries";
 
 /** One request: who, why, exactly what, what it would touch, and the answer. */
 export function ReviewDetail({ id }: { id: number }) {

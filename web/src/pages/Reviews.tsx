@@ -3,13 +3,13 @@ import { useEffect, useRef, useState } from "react";
 import { api } from "../api/client";
 import { useLive } from "../api/live";
 import type { Review } from "../api/types";
-import { useWaiting } from "../App";
-import { useKeys, useNow, useTitle } from "../lib/hooks";
+import { useWaiting } from "../api/queries";
+import { useKeys, useTitle } from "../lib/hooks";
 import { oneLine, segments } from "../lib/marks";
 import { Link, navigate } from "../lib/router";
-import { plural, span } from "../lib/time";
+import { plural } from "../lib/time";
 import { Ago, Empty, ErrorBox, Loading, ReviewState, Who } from "../ui/bits";
-import { Icon } from "../ui/icons";
+import { Left } from "../ui/Left";
 import { ReviewDetail } from "./ReviewDetail";
 
 /** Requests that wait for people, beside the one that is looked at. */
@@ -124,18 +124,5 @@ function Row({ r, at }: { r: Review; at: boolean }) {
         </span>
       </Link>
     </li>
-  );
-}
-
-/** How long a request can still be answered. */
-export function Left({ expires }: { expires: string }) {
-  const now = useNow();
-  const ms = Date.parse(expires) - now;
-  if (!Number.isFinite(ms)) return null;
-  return (
-    <span className={`left${ms < 5 * 60_000 ? " soon" : ""}`} title={`Can be answered until ${new Date(expires).toLocaleString()}`}>
-      <Icon name="clock" />
-      {ms > 0 ? `${span(ms)} left` : "expired"}
-    </span>
   );
 }

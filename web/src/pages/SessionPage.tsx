@@ -11,7 +11,7 @@ import { Icon } from "../ui/icons";
 import { Marked } from "../ui/Marked";
 import { Result } from "../ui/Result";
 import { Statement } from "../ui/Statement";
-import { EndSession, SessionState } from "./Sessions";
+import { EndSession, SessionState } from "../ui/session";
 
 /** One session: what happened, when, and whether the record of it is whole. */
 export function SessionPage({ id }: { id: string }) {
