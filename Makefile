@@ -31,8 +31,12 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 	@touch $@
 
 .PHONY: demo
-demo: build ## the main job on a private PostgreSQL, explained step by step (CI=1: without questions)
+demo: setup-demo build ## the main job on a private PostgreSQL, explained step by step (CI=1: without questions)
 	DOORWARD_BIN=$(CURDIR)/bin/doorward go run ./e2e/demo
+
+.PHONY: setup-demo
+setup-demo:
+	@scripts/setup.sh demo
 
 .PHONY: setup
 setup: ## install what the tests need and do not find
