@@ -29,11 +29,10 @@ type Gate struct {
 	CA       []byte // PEM
 	HTTP     *http.Client
 
-	config     *Config
-	console    string
-	consoleTLS bool
-	proc       *pgtest.Process
-	keep       bool
+	config  *Config
+	console string
+	proc    *pgtest.Process
+	keep    bool
 }
 
 // StartupLimit is how long doorward may take until it is ready.

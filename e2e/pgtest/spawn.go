@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -19,7 +18,6 @@ type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error
-	once sync.Once
 }
 
 // Spawn starts cmd so that it gets sig when this program ends, however it ends.

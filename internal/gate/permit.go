@@ -17,7 +17,6 @@ type Permit struct {
 	acts    []act
 	grant   doorward.Grant
 	limits  doorward.Limits
-	rule    string
 	reads   bool
 	rules   *Rules // in force when it was asked for
 }

@@ -88,8 +88,10 @@ func TestRowLimitsCutExactly(t *testing.T) {
 	p := h.ask(t, s, "SELECT 1")
 	p.acts[0].limits = doorward.Limits{Rows: 2, Bytes: 1000}
 	r := p.Reply()
-	if !r.Count(10) || !r.Count(10) || r.Count(10) {
-		t.Fatal("the third row is not over a limit of two")
+	for i, want := range []bool{true, true, false} {
+		if r.Count(10) != want {
+			t.Fatalf("row %d under a limit of two: %v", i+1, !want)
+		}
 	}
 	if d := r.Over(); d.Code != "54000" || d.Decision != "deny" {
 		t.Fatalf("got %+v", d)

@@ -103,10 +103,10 @@ func parseSegmentHeader(b []byte) (h segmentHeader, err error) {
 }
 
 type batchHeader struct {
-	count           uint32
-	first           uint64
-	events, signed  uint32 // bytes
-	body, headerSum uint32
+	count          uint32
+	first          uint64
+	events, signed uint32 // bytes
+	body           uint32
 }
 
 // putBatchHeader fills in the header at the start of b, whose body is ready.

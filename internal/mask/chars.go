@@ -26,11 +26,3 @@ func allDigits(v []byte) bool {
 }
 
 func indexByte(v []byte, b byte) int { return bytes.IndexByte(v, b) }
-
-// resize gives a buffer of n bytes, b itself where it is large enough.
-func resize(b []byte, n int) []byte {
-	if cap(b) < n {
-		return make([]byte, n, n+n/4)
-	}
-	return b[:n]
-}

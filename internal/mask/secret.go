@@ -172,7 +172,7 @@ func (s *search) escaped2(start, end int) int {
 func (s *search) pem(i int) int {
 	b := s.b
 	head := i + len(pemBegin)
-	if bytes.Index(b[head:min(head+40, len(b))], pemWord) < 0 {
+	if !bytes.Contains(b[head:min(head+40, len(b))], pemWord) {
 		return head
 	}
 	k := bytes.Index(b[head:], pemEnd)

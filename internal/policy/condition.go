@@ -114,9 +114,7 @@ func explain(when string, issues *cel.Issues) error {
 	if m := undefinedField.FindStringSubmatch(msg); m != nil {
 		var all []string
 		for _, v := range sortedVariables() {
-			for _, n := range fieldNames(variables[v]) {
-				all = append(all, n)
-			}
+			all = append(all, fieldNames(variables[v])...)
 		}
 		all = append(all, "kind", "name", "verbs")
 		e.hint = suggest(m[1], all, "")

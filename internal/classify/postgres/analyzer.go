@@ -208,16 +208,6 @@ func (a *analyzer) unsure(why string) {
 	}
 }
 
-// refuse says that the request may never run.
-func (a *analyzer) refuse(why, hint string) {
-	if a.sink.refuse == "" {
-		a.sink.refuse = why
-	}
-	if a.sink.hint == "" {
-		a.sink.hint = hint
-	}
-}
-
 // step counts one node and reports whether the reading may go on.
 func (a *analyzer) step() bool {
 	a.nodes++

@@ -346,9 +346,7 @@ func (a *analyzer) openRelation(r *relation, verb doorward.Verb) rows {
 		out.cols = append(out.cols, c)
 	}
 	if len(r.columns) == 0 {
-		for _, c := range under.cols {
-			out.cols = append(out.cols, c)
-		}
+		out.cols = append(out.cols, under.cols...)
 	}
 	return out
 }

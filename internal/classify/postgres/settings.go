@@ -18,8 +18,6 @@ const MaxTimeout = 10_000 // milliseconds
 // compared in lower case.
 type settingRule func(v string) bool
 
-func anyValue(string) bool { return true }
-
 func oneOf(values ...string) settingRule {
 	return func(v string) bool {
 		for _, x := range values {
