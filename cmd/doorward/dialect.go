@@ -39,11 +39,14 @@ type dialectEnv struct {
 var envs atomic.Uint64
 
 func (d *postgresDialect) current() (*dialectEnv, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), catalogWait)
-	defer cancel()
-	snap, err := d.catalog.Current(ctx)
-	if err != nil {
-		return nil, &gate.CatalogError{Err: err}
+	snap := d.catalog.Fresh()
+	if snap == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), catalogWait)
+		defer cancel()
+		var err error
+		if snap, err = d.catalog.Current(ctx); err != nil {
+			return nil, &gate.CatalogError{Err: err}
+		}
 	}
 	masks := d.masks()
 	if e := d.env.Load(); e != nil && e.snapshot == snap && e.masks == masks {

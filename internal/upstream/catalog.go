@@ -78,10 +78,7 @@ func NewCatalog(t *Postgres) *Catalog { return &Catalog{target: t} }
 // Current gives the snapshot, reading it first when there is none. It fails
 // when the target could not be asked about changes for some seconds.
 func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
-	now := time.Now().UnixNano()
-	c.asked.Store(now)
-	if cat := c.cur.Load(); cat != nil && now-c.checked.Load() < int64(catalogStale) {
-		c.start()
+	if cat := c.Fresh(); cat != nil {
 		return cat, nil
 	}
 	if err := c.Refresh(ctx); err != nil {
@@ -89,6 +86,18 @@ func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
 	}
 	c.start()
 	return c.cur.Load(), nil
+}
+
+// Fresh gives the catalog if it is not stale, without asking anybody, or nil.
+func (c *Catalog) Fresh() *Snapshot {
+	now := time.Now().UnixNano()
+	c.asked.Store(now)
+	cat := c.cur.Load()
+	if cat == nil || now-c.checked.Load() >= int64(catalogStale) {
+		return nil
+	}
+	c.start()
+	return cat
 }
 
 // Refresh looks at the DDL epoch now and reads the catalog again if it moved.

@@ -35,6 +35,7 @@ type Reader struct {
 	pooled *[]byte
 	buf    []byte
 	r, w   int
+	full   bool // the last read filled the buffer: more is likely to come
 }
 
 // NewReader reads frames of at most limit bytes (header included) from src.
@@ -59,7 +60,7 @@ func (rd *Reader) Idle() {
 	if rd.r != rd.w {
 		return
 	}
-	rd.r, rd.w = 0, 0
+	rd.r, rd.w, rd.full = 0, 0, false
 	if rd.pooled != nil {
 		pool.Put(rd.pooled)
 		rd.pooled = nil
@@ -98,11 +99,12 @@ func (rd *Reader) Fill() error {
 		rd.w -= rd.r
 		rd.r = 0
 	}
-	if rd.w == len(rd.buf) {
+	if rd.w == len(rd.buf) || (rd.full && len(rd.buf) < bigBuf) {
 		rd.grow()
 	}
 	n, err := rd.src.Read(rd.buf[rd.w:])
 	rd.w += n
+	rd.full = rd.w == len(rd.buf)
 	if n > 0 {
 		return nil
 	}
@@ -110,13 +112,6 @@ func (rd *Reader) Fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
-}
-
-// Big makes the pooled buffer the current one, before a stream of rows.
-func (rd *Reader) Big() {
-	if len(rd.buf) < bigBuf {
-		rd.grow()
-	}
 }
 
 func (rd *Reader) grow() {
