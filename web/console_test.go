@@ -30,27 +30,27 @@ func TestAssets(t *testing.T) {
 
 // TestConsole walks through the console in a real browser, against the real
 // API with the rooms behind it. It needs a built console, Node, the modules of
-// web/ and Chromium, and is left out where one of them is missing.
+// web/ and Chromium (make setup installs them); -short leaves it out.
 func TestConsole(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a browser takes long")
 	}
 	if !web.Built() {
-		t.Skip("the console is not built: run npm ci && npm run build in web/")
+		t.Fatal("the console is not built: run npm ci && npm run build in web/")
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("no node")
+		t.Fatal("no node: make setup installs it")
 	}
 	if _, err := os.Stat("node_modules/playwright-core"); err != nil {
-		t.Skip("no node_modules: run npm ci in web/")
+		t.Fatal("no node_modules: run npm ci in web/")
 	}
 	chromium := os.Getenv("CHROMIUM")
 	if chromium == "" {
 		chromium = "/usr/bin/chromium"
 	}
 	if _, err := os.Stat(chromium); err != nil {
-		t.Skip("no chromium")
+		t.Fatal("no chromium: make setup installs it")
 	}
 
 	h := apitest.Start(t, func(d *api.Deps) {
@@ -176,7 +176,7 @@ func values(vs ...string) []byte {
 // run; so they may hold nothing inline.
 func TestNothingInline(t *testing.T) {
 	if !web.Built() {
-		t.Skip("the console is not built")
+		t.Fatal("the console is not built")
 	}
 	page, err := fs.ReadFile(web.Assets(), "index.html")
 	if err != nil {

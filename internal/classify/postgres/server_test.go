@@ -122,7 +122,7 @@ func database(t testing.TB, name, file string) *pgconn.PgConn {
 	}
 	serverOnce.Do(func() { theServer.err = theServer.start() })
 	if theServer.err != nil {
-		t.Skipf("no server: %v", theServer.err)
+		t.Fatalf("no server: %v (make setup installs it; -short leaves these tests out)", theServer.err)
 	}
 	ctx := context.Background()
 	admin, err := theServer.connect("postgres")
