@@ -112,6 +112,15 @@ func (w *world) remove(ctx context.Context, j *job) {
 	for _, q := range j.c.Check.Cleanup {
 		w.pg.Exec(ctx, j.db, q)
 	}
+	if n, err := w.pg.Value(ctx, "postgres", "SELECT count(*) FROM pg_prepared_xacts WHERE database='"+j.db+"'"); err != nil || n != "0" {
+		w.rollBack(ctx, j)
+	}
+	w.pg.Drop(ctx, "sec_victim_"+j.db)
+	w.pg.Drop(ctx, j.db)
+}
+
+// rollBack ends the prepared transactions of the job's database.
+func (w *world) rollBack(ctx context.Context, j *job) {
 	if c, err := w.pg.Connect(ctx, j.db); err == nil {
 		r, _ := c.Query("SELECT gid FROM pg_prepared_xacts WHERE database=current_database()", 5*time.Second)
 		for _, row := range r.Rows {
@@ -119,8 +128,6 @@ func (w *world) remove(ctx context.Context, j *job) {
 		}
 		c.Terminate()
 	}
-	w.pg.Drop(ctx, "sec_victim_"+j.db)
-	w.pg.Drop(ctx, j.db)
 }
 
 func (w *world) probe(ctx context.Context, j *job) (string, error) {

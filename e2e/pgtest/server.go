@@ -28,6 +28,7 @@ type Server struct {
 	Dir      string
 
 	proc *Process
+	idle chan *rawpg.Conn // administrator's connections to "postgres" that wait for use
 }
 
 // Options of a server.
@@ -55,16 +56,27 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "doorward-pg-")
+	dir, err := os.MkdirTemp(memory(), "doorward-pg-")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Host: "127.0.0.1", Admin: "postgres", Password: secret(), Dir: dir}
+	s := &Server{Host: "127.0.0.1", Admin: "postgres", Password: secret(), Dir: dir, idle: make(chan *rawpg.Conn, 4)}
 	if err := s.start(ctx, bin, opt); err != nil {
 		s.Stop()
 		return nil, err
 	}
 	return s, nil
+}
+
+// memory is a file system in memory with room to spare, or "": making and
+// dropping a database is some thousand files, which take long on a disk.
+func memory() string {
+	const dir, room = "/dev/shm", 4 << 30
+	var st syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &st) != nil || int64(st.Bavail)*int64(st.Bsize) < room || syscall.Access(dir, 2) != nil {
+		return ""
+	}
+	return dir
 }
 
 func (s *Server) start(ctx context.Context, bin string, opt Options) error {
@@ -180,31 +192,66 @@ func (s *Server) ConnectAs(ctx context.Context, user, password, db string) (*raw
 // Exec runs statements as administrator, each by itself, and stops at the
 // first that fails.
 func (s *Server) Exec(ctx context.Context, db string, statements ...string) error {
-	c, err := s.Connect(ctx, db)
+	if len(statements) == 0 {
+		return nil
+	}
+	c, err := s.borrow(ctx, db)
 	if err != nil {
 		return err
 	}
-	defer c.Terminate()
 	for _, q := range statements {
 		if _, err := c.Query(q, 60*time.Second); err != nil {
+			c.Terminate()
 			return err
 		}
 	}
+	s.giveBack(db, c)
 	return nil
+}
+
+// borrow gives a connection of the administrator. Those to "postgres" are kept:
+// a new one costs as much as a small database.
+func (s *Server) borrow(ctx context.Context, db string) (*rawpg.Conn, error) {
+	if db == "postgres" {
+		select {
+		case c := <-s.idle:
+			if _, err := c.Query("SELECT 1", 10*time.Second); err == nil {
+				return c, nil
+			}
+			c.Terminate()
+		default:
+		}
+	}
+	return s.Connect(ctx, db)
+}
+
+func (s *Server) giveBack(db string, c *rawpg.Conn) {
+	if db == "postgres" {
+		select {
+		case s.idle <- c:
+			return
+		default:
+		}
+	}
+	c.Terminate()
 }
 
 // Value runs one query as administrator: the first column of the first row,
 // or "ERR" with the server's message.
 func (s *Server) Value(ctx context.Context, db, query string) (string, error) {
-	c, err := s.Connect(ctx, db)
+	c, err := s.borrow(ctx, db)
 	if err != nil {
 		return "", err
 	}
-	defer c.Terminate()
 	r, err := c.Query(query, 30*time.Second)
-	if err != nil && len(r.Errors) == 0 {
-		return "", err
+	if err != nil {
+		c.Terminate()
+		if len(r.Errors) == 0 {
+			return "", err
+		}
+		return r.Value(), nil
 	}
+	s.giveBack(db, c)
 	return r.Value(), nil
 }
 

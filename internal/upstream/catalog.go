@@ -215,7 +215,11 @@ func (c *Catalog) start() {
 				c.Close()
 				return
 			}
-			_ = c.Refresh(context.Background()) // a failure shows as staleness in Current
+			if c.Refresh(context.Background()) != nil {
+				// It shows as staleness in Current, and the next request asks
+				// again: a target that is gone is not knocked at every second.
+				return
+			}
 		}
 	}()
 }
