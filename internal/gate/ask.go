@@ -108,6 +108,17 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 			return nil, s.broken("ledger", err)
 		}
 	}
+	// That of a read is at least in the file: it outlives this process, and the
+	// disk works while the target does.
+	if p.reads && n > 0 {
+		if w, ok := p.acts[n-1].receipt.(written); ok {
+			if err := w.Written(ctx); err != nil {
+				return nil, s.broken("ledger", err)
+			}
+		} else if _, err := p.acts[n-1].receipt.Wait(ctx); err != nil {
+			return nil, s.broken("ledger", err)
+		}
+	}
 	// Step 6: seal.
 	if err := s.welcome(); err != nil {
 		return nil, err
@@ -116,6 +127,12 @@ func (s *Session) Ask(ctx context.Context, req Request) (*Permit, error) {
 	p.sealed = true
 	s.gate.Stats.Allowed.Add(int64(n))
 	return p, nil
+}
+
+// written is a receipt that tells apart what is in the file and what is on the
+// disk.
+type written interface {
+	Written(context.Context) error
 }
 
 // unholdable says why people cannot be asked about this act: what they would

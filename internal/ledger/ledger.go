@@ -89,6 +89,7 @@ type batch struct {
 	buf   []byte // header, events
 	count int
 	first uint64
+	wrote chan struct{} // closed when the batch is in the file, if not yet on the disk; or never will be
 	done  chan struct{}
 	err   error // valid once done is closed
 	wake  chan struct{}
@@ -120,6 +121,26 @@ func (r *receipt) Wait(ctx context.Context) (uint64, error) {
 		return 0, r.b.err
 	}
 	return r.index, nil
+}
+
+// Written returns once the event is in the file: from then on it outlives this
+// process, if not yet the machine.
+func (r *receipt) Written(ctx context.Context) error {
+	select {
+	case <-r.b.wrote:
+	default:
+		select {
+		case <-r.b.wrote:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the ledger's file: %w", context.Cause(ctx))
+		}
+	}
+	select {
+	case <-r.b.done:
+		return r.b.err
+	default:
+		return nil
+	}
 }
 
 // ErrClosed says that the log was closed.
@@ -271,6 +292,11 @@ func (l *Log) fail(b *batch, err error) {
 		if x != nil && x.err == nil {
 			x.err = l.failed
 			close(x.done)
+			select {
+			case <-x.wrote:
+			default:
+				close(x.wrote)
+			}
 		}
 	}
 	if l.space != nil {
@@ -280,7 +306,7 @@ func (l *Log) fail(b *batch, err error) {
 }
 
 func (l *Log) newBatch(buf []byte, first uint64) *batch {
-	return &batch{buf: append(buf[:0], make([]byte, batchHeaderSize)...), first: first, done: make(chan struct{}), wake: l.wake}
+	return &batch{buf: append(buf[:0], make([]byte, batchHeaderSize)...), first: first, wrote: make(chan struct{}), done: make(chan struct{}), wake: l.wake}
 }
 
 // commit is the committer: the one goroutine that writes events.
@@ -350,6 +376,14 @@ func (l *Log) write(b *batch) error {
 	if err := writeAll(l.segment, b.buf); err != nil {
 		return fmt.Errorf("writing %s: %w", segmentName(l.segmentFirst), err)
 	}
+	// Under the lock: fail may run in the checkpointer at the same time.
+	l.mu.Lock()
+	select {
+	case <-b.wrote:
+	default:
+		close(b.wrote)
+	}
+	l.mu.Unlock()
 	if err := l.segment.Sync(); err != nil {
 		return fmt.Errorf("fdatasync of %s: %w", segmentName(l.segmentFirst), err)
 	}

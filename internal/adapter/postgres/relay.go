@@ -582,6 +582,10 @@ func (r *relay) error(f []byte, o *op) error {
 	if r.cut != nil {
 		return r.answerCut(o)
 	}
+	if ended := r.c.s.Err(); ended != nil {
+		// It was cancelled because the session ended: the client is told that.
+		return errors.Join(ended, r.fail(o, n.Code))
+	}
 	n = r.c.censor(n)
 	r.c.buf = wire.AppendNotice(r.c.buf, 'E', n)
 	if n.Severity == "FATAL" || n.Severity == "PANIC" {
