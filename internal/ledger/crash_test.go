@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -153,7 +155,7 @@ func TestTornTail(t *testing.T) {
 	body[0] = byte(len(body) - 4)
 	body[1] = byte((len(body) - 4) >> 8)
 	batch := append(make([]byte, batchHeaderSize), body...)
-	putBatchHeader(batch, 1, 3, 0)
+	putBatchHeader(batch, batchHeader{count: 1, first: 3, durable: 3})
 
 	for n := 0; n <= len(batch); n++ {
 		if n > batchHeaderSize+6 && n < len(batch)-2 && n%29 != 0 {
@@ -181,7 +183,7 @@ func TestTornTail(t *testing.T) {
 			want := uint64(3)
 			if n == len(batch) {
 				want = 4
-			} else if len(tail) > 0 {
+			} else if n > 0 { // zeros alone are room for what comes next
 				want = 4 // and the report
 				rec := l.Recovered()
 				if rec == nil || rec.Bytes != int64(len(tail)) {
@@ -219,6 +221,7 @@ func TestRefusesToOpen(t *testing.T) {
 	closeLog(t, l)
 	names, _ := segmentNames(base)
 	last, middle := names[len(names)-1], names[len(names)/2]
+	kept[last] = bytes.TrimRight(kept[last], "\x00")
 	edit := func(name string, fn func(b []byte) []byte) func(map[string][]byte) {
 		return func(files map[string][]byte) { files[name] = fn(append([]byte{}, files[name]...)) }
 	}
@@ -228,6 +231,15 @@ func TestRefusesToOpen(t *testing.T) {
 		"last batch cut off": edit(last, func(b []byte) []byte {
 			at := bytesLast(b, batchMagic)
 			return b[:at]
+		}),
+		"last batch overwritten with zeros": edit(last, func(b []byte) []byte {
+			clear(b[bytesLast(b, batchMagic):])
+			return append(b, make([]byte, 1000)...)
+		}),
+		"middle batch overwritten with zeros": edit(last, func(b []byte) []byte {
+			at := segmentHeaderSize
+			clear(b[at : at+1+bytes.Index(b[at+1:], []byte(batchMagic))])
+			return b
 		}),
 		"last batch cut in the middle": edit(last, func(b []byte) []byte { return b[:len(b)-5] }),
 		"older segment cut":            edit(middle, func(b []byte) []byte { return b[:len(b)-1] }),
@@ -266,6 +278,75 @@ func TestRefusesToOpen(t *testing.T) {
 				if string(after[k]) != string(v) {
 					t.Errorf("%s was changed by the attempt", k)
 				}
+			}
+		})
+	}
+}
+
+// TestPowerFailure leaves what a power failure may: of the batches that were
+// written and not yet synced, the disk took some and not others.
+func TestPowerFailure(t *testing.T) {
+	base := t.TempDir()
+	l := open(t, base, Options{})
+	add(t, l, event(0), event(1), event(2))
+	closeLog(t, l)
+	kept := readAll(t, base)
+	seg := segmentName(0)
+	batch := func(i int, durable uint64) []byte {
+		body, err := appendEvent([]byte{0, 0, 0, 0, 0}, new(event(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint32(body, uint32(len(body)-4))
+		b := append(make([]byte, batchHeaderSize), body...)
+		putBatchHeader(b, batchHeader{count: 1, first: uint64(i), durable: durable})
+		return b
+	}
+	zero := func(b []byte) []byte { return make([]byte, len(b)) }
+	join := func(parts ...[]byte) []byte { return bytes.Join(append(parts, make([]byte, 5000)), nil) }
+	half := bytes.Clone(batch(3, 3))
+	clear(half[len(half)/2:])
+	for name, c := range map[string]struct {
+		tail []byte
+		size uint64 // 0: must not open
+	}{
+		"nothing":                           {join(), 3},
+		"the first of two":                  {join(batch(3, 3), zero(batch(4, 3))), 4},
+		"the second of two":                 {join(zero(batch(3, 3)), batch(4, 3)), 4}, // and the report
+		"half, and the next whole":          {join(half, batch(4, 3), batch(5, 3)), 4},
+		"both":                              {join(batch(3, 3), batch(4, 3)), 5},
+		"one that was acknowledged":         {join(zero(batch(3, 3)), batch(4, 4)), 0},
+		"half of one that was acknowledged": {join(half, batch(4, 3), batch(5, 4)), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string][]byte{}
+			for k, v := range kept {
+				files[k] = v
+			}
+			files[seg] = append(bytes.Clone(kept[seg]), c.tail...)
+			dir := t.TempDir()
+			writeFiles(t, dir, files)
+			if r := verified(t, dir, VerifyOptions{}); r.OK != (c.size > 0) {
+				t.Fatal(r.Summary())
+			}
+			l, err := Open(dir, Options{})
+			if c.size == 0 {
+				if err == nil {
+					l.Close()
+					t.Fatal("it opened, and an acknowledged event is gone")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Size() != c.size {
+				t.Fatalf("size %d instead of %d", l.Size(), c.size)
+			}
+			add(t, l, event(9))
+			closeLog(t, l)
+			if r := verified(t, dir, VerifyOptions{}); !r.OK {
+				t.Fatal(r.Summary())
 			}
 		})
 	}

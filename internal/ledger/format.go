@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,34 +23,36 @@ const (
 	segmentSuffix  = ".events"
 )
 
-// A segment file is a header and then batches. A batch is what one commit
-// wrote: a header, its events, and at times a signed checkpoint of the tree
-// that includes them. All numbers are little-endian.
+// A segment file is a header and then batches. A batch is what was written in
+// one piece: a header, its events, and at times a signed checkpoint of the tree
+// that includes them. The segment that is being written goes on with zeros,
+// which are cut off when it ends. All numbers are little-endian.
 //
 //	segment header (104 bytes)
-//	  0  magic "doorward ledger 1\n", zero padded to 24
+//	  0  magic "doorward ledger 2\n", zero padded to 24
 //	 24  index of the first event
 //	 32  index of the first event of the segment before (0 if none)
 //	 40  size in bytes of the segment before (0 if none)
 //	 48  root of the tree before the first event
 //	 80  zero (20)
 //	100  CRC-32C of bytes 0 to 99
-//	batch header (32 bytes)
-//	  0  magic "DWB1"
+//	batch header (40 bytes)
+//	  0  magic "DWB2"
 //	  4  count of events (at least 1)
 //	  8  index of the first one
-//	 16  bytes of events
-//	 20  bytes of the checkpoint (0: none)
-//	 24  CRC-32C of events and checkpoint
-//	 28  CRC-32C of bytes 0 to 27
+//	 16  number of events that were on the disk before this was written
+//	 24  bytes of events
+//	 28  bytes of the checkpoint (0: none)
+//	 32  CRC-32C of events and checkpoint
+//	 36  CRC-32C of bytes 0 to 35
 //	event
 //	  0  length of what follows
 //	  4  0x00 (the RFC 6962 prefix of a leaf), then the event's JSON
 const (
-	segmentMagic      = "doorward ledger 1\n"
+	segmentMagic      = "doorward ledger 2\n"
 	segmentHeaderSize = 104
-	batchMagic        = "DWB1"
-	batchHeaderSize   = 32
+	batchMagic        = "DWB2"
+	batchHeaderSize   = 40
 )
 
 // Bounds of the format: a reader never holds more than one batch.
@@ -90,7 +93,7 @@ func parseSegmentHeader(b []byte) (h segmentHeader, err error) {
 		return h, errors.New("the segment's header is cut short")
 	}
 	if string(b[:len(segmentMagic)]) != segmentMagic {
-		return h, errors.New("not a ledger segment of version 1")
+		return h, errors.New("not a ledger segment of version 2")
 	}
 	if crc32.Checksum(b[:100], castagnoli) != binary.LittleEndian.Uint32(b[100:]) {
 		return h, errors.New("the segment's header is damaged (checksum)")
@@ -104,42 +107,60 @@ func parseSegmentHeader(b []byte) (h segmentHeader, err error) {
 
 type batchHeader struct {
 	count          uint32
-	first          uint64
+	first, durable uint64
 	events, signed uint32 // bytes
 	body           uint32
 }
 
 // putBatchHeader fills in the header at the start of b, whose body is ready.
-func putBatchHeader(b []byte, count int, first uint64, signed int) {
+func putBatchHeader(b []byte, h batchHeader) {
 	body := b[batchHeaderSize:]
 	copy(b, batchMagic)
-	binary.LittleEndian.PutUint32(b[4:], uint32(count))
-	binary.LittleEndian.PutUint64(b[8:], first)
-	binary.LittleEndian.PutUint32(b[16:], uint32(len(body)-signed))
-	binary.LittleEndian.PutUint32(b[20:], uint32(signed))
-	binary.LittleEndian.PutUint32(b[24:], crc32.Checksum(body, castagnoli))
-	binary.LittleEndian.PutUint32(b[28:], crc32.Checksum(b[:28], castagnoli))
+	binary.LittleEndian.PutUint32(b[4:], h.count)
+	binary.LittleEndian.PutUint64(b[8:], h.first)
+	binary.LittleEndian.PutUint64(b[16:], h.durable)
+	binary.LittleEndian.PutUint32(b[24:], uint32(len(body))-h.signed)
+	binary.LittleEndian.PutUint32(b[28:], h.signed)
+	binary.LittleEndian.PutUint32(b[32:], crc32.Checksum(body, castagnoli))
+	binary.LittleEndian.PutUint32(b[36:], crc32.Checksum(b[:36], castagnoli))
 }
 
+// errUnwritten says that there are zeros where a batch would start.
+var errUnwritten = errors.New("nothing is written here")
+
 func parseBatchHeader(b []byte) (h batchHeader, err error) {
+	if allZero(b) {
+		return h, errUnwritten
+	}
 	if len(b) < batchHeaderSize {
 		return h, errors.New("a batch header is cut short")
 	}
 	if string(b[:4]) != batchMagic {
 		return h, errors.New("no batch starts here")
 	}
-	if crc32.Checksum(b[:28], castagnoli) != binary.LittleEndian.Uint32(b[28:]) {
+	if crc32.Checksum(b[:36], castagnoli) != binary.LittleEndian.Uint32(b[36:]) {
 		return h, errors.New("a batch header is damaged (checksum)")
 	}
 	h.count = binary.LittleEndian.Uint32(b[4:])
 	h.first = binary.LittleEndian.Uint64(b[8:])
-	h.events = binary.LittleEndian.Uint32(b[16:])
-	h.signed = binary.LittleEndian.Uint32(b[20:])
-	h.body = binary.LittleEndian.Uint32(b[24:])
-	if h.count == 0 || h.count > maxBatchEvents || h.events > maxBatchBytes || h.signed > maxCheckpoint {
+	h.durable = binary.LittleEndian.Uint64(b[16:])
+	h.events = binary.LittleEndian.Uint32(b[24:])
+	h.signed = binary.LittleEndian.Uint32(b[28:])
+	h.body = binary.LittleEndian.Uint32(b[32:])
+	if h.count == 0 || h.count > maxBatchEvents || h.events > maxBatchBytes || h.signed > maxCheckpoint || h.durable > h.first {
 		return h, errors.New("a batch header has impossible sizes")
 	}
 	return h, nil
+}
+
+func allZero(b []byte) bool {
+	for len(b) > len(zeros) {
+		if !bytes.Equal(b[:len(zeros)], zeros[:]) {
+			return false
+		}
+		b = b[len(zeros):]
+	}
+	return bytes.Equal(b, zeros[:len(b)])
 }
 
 // errChecksum says that a batch is not as it was written: torn, or changed.

@@ -129,7 +129,7 @@ func FuzzSegment(f *testing.F) {
 // FuzzBatch feeds the decoder of batches.
 func FuzzBatch(f *testing.F) {
 	b := append(make([]byte, batchHeaderSize), 4, 0, 0, 0, 0, '{', '}', ' ')
-	putBatchHeader(b, 1, 7, 0)
+	putBatchHeader(b, batchHeader{count: 1, first: 7})
 	f.Add(b)
 	f.Add(b[:20])
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -154,7 +154,7 @@ func FuzzBatch(f *testing.F) {
 		// The same past the checksums.
 		if len(b) > batchHeaderSize && len(b) < 1<<16 {
 			c := bytes.Clone(b)
-			putBatchHeader(c, 1+int(c[4]), 7, min(int(c[5]), len(c)-batchHeaderSize, maxCheckpoint))
+			putBatchHeader(c, batchHeader{count: 1 + uint32(c[4]), first: 7, signed: uint32(min(int(c[5]), len(c)-batchHeaderSize, maxCheckpoint))})
 			h, body, err := readBatch(bytes.NewReader(c), &buf)
 			if err != nil {
 				t.Fatal(err)

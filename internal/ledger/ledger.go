@@ -19,7 +19,7 @@ import (
 
 // Options of a log. The zero value is good.
 type Options struct {
-	SegmentBytes int64         // a segment file takes no more than this; 0: 64 MiB
+	SegmentBytes int64         // a new segment file is begun when one has this many; 0: 64 MiB
 	Behind       uint64        // most events without a signature over them; 0: 100
 	Every        time.Duration // how far the checkpoint file may lag; 0: 1 second
 	History      time.Duration // least time between two lines of history; 0: 1 minute
@@ -27,10 +27,11 @@ type Options struct {
 	wrap func(name string, f file) file // tests put a failing disk here
 }
 
-// file is what the committer writes to.
+// file is a segment that is being written.
 type file interface {
-	Write([]byte) (int, error)
+	WriteAt(b []byte, off int64) (int, error)
 	Sync() error
+	Truncate(size int64) error
 	Close() error
 }
 
@@ -40,6 +41,11 @@ type diskFile struct{ *os.File }
 func (d diskFile) Sync() error { return syncData(d.File) }
 
 // Log is an open ledger. Its methods may be called by any goroutine.
+//
+// An event takes three steps: Append puts it into a buffer, whoever holds the
+// pen writes the buffer into the segment's file as one batch, and the
+// committer makes what is in the file durable. A caller that only needs its
+// event in the file writes it itself, so that it waits for nobody.
 type Log struct {
 	dir      string
 	opts     Options
@@ -49,26 +55,27 @@ type Log struct {
 	hashes   *os.File
 
 	mu     sync.Mutex
-	fill   *batch        // takes events
-	spare  []byte        // buffer of the batch before
+	fill   []byte        // room for a batch header, then events
+	count  int           // events in fill
 	next   uint64        // index of the next event
-	space  chan struct{} // closed when fill is taken by the committer; nil: nobody waits
+	group  *group        // of all events from the last swap on
+	space  chan struct{} // closed when fill is taken; nil: nobody waits
 	failed error
 	closed bool
 	armed  bool // timer is running
 	timer  *time.Timer
 	wake   chan struct{}
 
-	durable atomic.Uint64
+	written atomic.Uint64 // events in the file
+	durable atomic.Uint64 // events on the disk
 
-	// The committer's own.
-	segment      file
-	segmentFirst uint64
-	segmentSize  int64
-	tree         tree
-	signed       uint64 // size of the last tree signed in a batch
-	stored       []tlog.Hash
-	raw          []byte
+	pen chan struct{} // full while somebody writes; what follows belongs to them
+	segmentState
+	tree    tree
+	signed  uint64 // size of the last tree signed in a batch
+	spare   []byte // the other buffer
+	pending []tlog.Hash
+	stored  []tlog.Hash // the committer's
 
 	treeMu    sync.Mutex
 	published tree // durable, and its hashes are in the file
@@ -78,69 +85,63 @@ type Log struct {
 	dirty       chan struct{} // published moved
 	stop        chan struct{} // ends the checkpointer
 	done        sync.WaitGroup
+	raw         []byte
 	historyFrom time.Time
-	written     uint64 // size of the tree in the checkpoint file
+	saved       uint64 // size of the tree in the checkpoint file
 
 	recovered *Recovery
 }
 
-// batch is what one commit writes.
-type batch struct {
-	buf   []byte // header, events
-	count int
-	first uint64
-	wrote chan struct{} // closed when the batch is in the file, if not yet on the disk; or never will be
-	done  chan struct{}
-	err   error // valid once done is closed
-	wake  chan struct{}
+// group is what one fdatasync makes durable.
+type group struct {
+	done chan struct{}
+	err  error // valid once done is closed
 }
+
+func newGroup() *group { return &group{done: make(chan struct{})} }
 
 // receipt implements doorward.Receipt.
 type receipt struct {
-	b     *batch
+	l     *Log
+	g     *group
 	index uint64
-	lazy  bool
 }
 
 // Wait returns once the event is durable or never will be. When ctx ends
 // first, the event may still become durable.
 func (r *receipt) Wait(ctx context.Context) (uint64, error) {
 	select {
-	case <-r.b.done:
+	case <-r.g.done:
 	default:
-		if r.lazy {
-			nudge(r.b.wake)
-		}
+		nudge(r.l.wake)
 		select {
-		case <-r.b.done:
+		case <-r.g.done:
 		case <-ctx.Done():
 			return 0, fmt.Errorf("waiting for the ledger's disk: %w", context.Cause(ctx))
 		}
 	}
-	if r.b.err != nil {
-		return 0, r.b.err
+	if r.g.err != nil {
+		return 0, r.g.err
 	}
 	return r.index, nil
 }
 
 // Written returns once the event is in the file: from then on it outlives this
-// process, if not yet the machine.
+// process, if not yet the machine. It is on its way to the disk then.
 func (r *receipt) Written(ctx context.Context) error {
-	select {
-	case <-r.b.wrote:
-	default:
-		select {
-		case <-r.b.wrote:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the ledger's file: %w", context.Cause(ctx))
-		}
-	}
-	select {
-	case <-r.b.done:
-		return r.b.err
-	default:
+	l := r.l
+	if l.written.Load() > r.index {
 		return nil
 	}
+	select {
+	case l.pen <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the ledger's file: %w", context.Cause(ctx))
+	}
+	err := l.flush(nil)
+	<-l.pen
+	nudge(l.wake)
+	return err
 }
 
 // ErrClosed says that the log was closed.
@@ -163,7 +164,7 @@ func (l *Log) Append(ctx context.Context, ev doorward.Event) (doorward.Receipt, 
 			}
 			return nil, err
 		}
-		if len(l.fill.buf) < maxBatch && l.fill.count < maxBatchEvents {
+		if len(l.fill) < maxBatch && l.count < maxBatchEvents {
 			break
 		}
 		if l.space == nil {
@@ -177,23 +178,22 @@ func (l *Log) Append(ctx context.Context, ev doorward.Event) (doorward.Receipt, 
 			return nil, fmt.Errorf("the ledger's disk is too slow, its buffer is full: %w", context.Cause(ctx))
 		}
 	}
-	b := l.fill
-	at := len(b.buf)
-	buf, err := appendEvent(append(b.buf, 0, 0, 0, 0, 0), &ev)
+	at := len(l.fill)
+	buf, err := appendEvent(append(l.fill, 0, 0, 0, 0, 0), &ev)
 	if n := len(buf) - at - 5; err == nil && n > MaxEvent {
 		err = fmt.Errorf("an event of %d bytes is over the ledger's bound of %d: send a smaller statement", n, MaxEvent)
 	}
 	if err != nil {
-		b.buf = buf[:at]
+		l.fill = buf[:at]
 		l.mu.Unlock()
 		return nil, err
 	}
 	binary.LittleEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
-	b.buf = buf
-	b.count++
-	r := &receipt{b, l.next, ev.Kind == doorward.EventOutcome}
+	l.fill = buf
+	l.count++
+	r := &receipt{l, l.group, l.next}
 	l.next++
-	urgent := !r.lazy || b.count >= lazyEvents || len(b.buf) >= lazyBytes
+	urgent := l.count >= lazyEvents || len(l.fill) >= lazyBytes
 	if !urgent && !l.armed {
 		l.armed = true
 		l.timer.Reset(lazyWait)
@@ -205,15 +205,15 @@ func (l *Log) Append(ctx context.Context, ev doorward.Event) (doorward.Receipt, 
 	return r, nil
 }
 
-// Nothing runs because of an outcome, so it may share the commit of what comes
-// next, for a short while. Waiting for its receipt commits it at once.
+// An event that nobody waits for shares the commit of what comes next, for a
+// short while. Asking for its receipt commits it at once.
 const (
 	lazyWait   = 3 * time.Millisecond
 	lazyEvents = 256
 	lazyBytes  = 256 << 10
 )
 
-// late commits outcomes that nothing else came for.
+// late commits what nobody asked for.
 func (l *Log) late() {
 	l.mu.Lock()
 	l.armed = false
@@ -272,6 +272,9 @@ func (l *Log) Close() error {
 	if err == nil {
 		err = l.writeCheckpoint(true)
 	}
+	if err == nil {
+		err = l.segment.Truncate(l.size)
+	}
 	for _, c := range []interface{ Close() error }{l.segment, l.hashes, l.lock} {
 		if e := c.Close(); err == nil {
 			err = e
@@ -280,133 +283,157 @@ func (l *Log) Close() error {
 	return err
 }
 
-// fail ends the log for good: everything that waits gets err.
-func (l *Log) fail(b *batch, err error) {
+// fail ends the log for good: everything that waits gets err, which it gives
+// back as it will be told from now on.
+func (l *Log) fail(err error) error {
 	err = fmt.Errorf("the ledger failed and takes no more events until doorward is restarted: %w", err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed == nil {
-		l.failed = err
+	if l.failed != nil {
+		return l.failed
 	}
-	for _, x := range []*batch{b, l.fill} {
-		if x != nil && x.err == nil {
-			x.err = l.failed
-			close(x.done)
-			select {
-			case <-x.wrote:
-			default:
-				close(x.wrote)
-			}
-		}
-	}
+	l.failed = err
+	l.group.err = err
+	close(l.group.done)
 	if l.space != nil {
 		close(l.space)
 		l.space = nil
 	}
+	return err
 }
 
-func (l *Log) newBatch(buf []byte, first uint64) *batch {
-	return &batch{buf: append(buf[:0], make([]byte, batchHeaderSize)...), first: first, wrote: make(chan struct{}), done: make(chan struct{}), wake: l.wake}
-}
-
-// commit is the committer: the one goroutine that writes events.
-func (l *Log) commit() {
-	defer l.done.Done()
-	for range l.wake {
-		for {
-			l.mu.Lock()
-			b := l.fill
-			if l.failed != nil {
-				l.mu.Unlock()
-				return
-			}
-			if b.count == 0 {
-				closed := l.closed
-				l.mu.Unlock()
-				if closed {
-					return
-				}
-				break
-			}
-			l.fill = l.newBatch(l.spare, l.next)
-			l.spare = nil
-			if l.space != nil {
-				close(l.space)
-				l.space = nil
-			}
-			l.mu.Unlock()
-			if err := l.write(b); err != nil {
-				l.fail(b, err)
-				return
-			}
-			if cap(b.buf) <= 2*maxBatch {
-				l.mu.Lock()
-				l.spare = b.buf
-				l.mu.Unlock()
-			}
-			b.buf = nil
-		}
+// flush writes what was appended into the file, as one batch. Who calls it
+// holds the pen. With a group it swaps that for the present one: all that is
+// in the file then, and nothing else, is of the group that was swapped out,
+// which it gives back.
+func (l *Log) flush(swap **group) error {
+	l.mu.Lock()
+	if l.failed != nil {
+		err := l.failed
+		l.mu.Unlock()
+		return err
 	}
+	buf, count, first := l.fill, l.count, l.next-uint64(l.count)
+	if swap != nil {
+		l.group, *swap = *swap, l.group
+	}
+	if count == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	l.fill = append(l.spare[:0], make([]byte, batchHeaderSize)...)
+	l.spare, l.count = nil, 0
+	if l.space != nil {
+		close(l.space)
+		l.space = nil
+	}
+	l.mu.Unlock()
+	buf, err := l.write(buf, count, first)
+	if err != nil {
+		// The group that was swapped out fails with this one.
+		err = l.fail(err)
+		if swap != nil {
+			(*swap).err = err
+			close((*swap).done)
+		}
+		return err
+	}
+	l.written.Store(l.tree.size)
+	if cap(buf) <= 2*maxBatch {
+		l.spare = buf
+	}
+	return nil
 }
 
-// write makes a batch durable, acknowledges it, and then publishes its tree.
-func (l *Log) write(b *batch) error {
-	l.stored = l.stored[:0]
-	for rest := b.buf[batchHeaderSize:]; len(rest) > 0; {
+// write makes a batch of events and puts it into the file.
+func (l *Log) write(buf []byte, count int, first uint64) ([]byte, error) {
+	for rest := buf[batchHeaderSize:]; len(rest) > 0; {
 		n := binary.LittleEndian.Uint32(rest)
-		l.stored = l.tree.add(l.stored, rest[4:4+n])
+		l.pending = l.tree.add(l.pending, rest[4:4+n])
 		rest = rest[4+n:]
 	}
 	signed := 0
 	if l.tree.size-l.signed >= l.opts.Behind {
 		msg, err := l.sign(&l.tree)
 		if err != nil {
-			return err
+			return buf, err
 		}
-		b.buf = append(b.buf, msg...)
+		buf = append(buf, msg...)
 		signed = len(msg)
 		l.signed = l.tree.size
 	}
-	putBatchHeader(b.buf, b.count, b.first, signed)
-	if l.segmentSize > segmentHeaderSize && l.segmentSize+int64(len(b.buf)) > l.opts.SegmentBytes {
-		if err := l.rotate(b.first); err != nil {
-			return fmt.Errorf("starting a new segment: %w", err)
-		}
-	}
-	if err := writeAll(l.segment, b.buf); err != nil {
-		return fmt.Errorf("writing %s: %w", segmentName(l.segmentFirst), err)
-	}
-	// Under the lock: fail may run in the checkpointer at the same time.
-	l.mu.Lock()
-	select {
-	case <-b.wrote:
-	default:
-		close(b.wrote)
-	}
-	l.mu.Unlock()
-	if err := l.segment.Sync(); err != nil {
-		return fmt.Errorf("fdatasync of %s: %w", segmentName(l.segmentFirst), err)
-	}
-	l.segmentSize += int64(len(b.buf))
-	l.durable.Store(l.tree.size)
-	// Under the lock: fail may run in the checkpointer at the same time.
-	l.mu.Lock()
-	close(b.done)
-	l.mu.Unlock()
-
-	if err := l.storeHashes(b.first, l.stored); err != nil {
-		return l.after(err)
-	}
-	l.treeMu.Lock()
-	l.published = l.tree
-	l.treeMu.Unlock()
-	nudge(l.dirty)
-	return nil
+	putBatchHeader(buf, batchHeader{count: uint32(count), first: first, durable: l.durable.Load(), signed: uint32(signed)})
+	return buf, l.put(buf)
 }
 
-// after fails the log for an error that came after its batch was durable.
-func (l *Log) after(err error) error {
-	l.fail(nil, err)
+// commit is the committer: the one goroutine that makes events durable.
+func (l *Log) commit() {
+	defer l.done.Done()
+	spare := newGroup()
+	for range l.wake {
+		for {
+			l.pen <- struct{}{}
+			g := spare
+			if l.flush(&g) != nil {
+				<-l.pen
+				return
+			}
+			if l.tree.size == l.durable.Load() {
+				// Nothing is in g: nobody can have a receipt of it.
+				spare = g
+				over := l.drained()
+				<-l.pen
+				if over {
+					return
+				}
+				break
+			}
+			spare = newGroup()
+			if l.sync(g) != nil {
+				return
+			}
+		}
+	}
+}
+
+// drained says that the log is closed and nothing waits to be written.
+func (l *Log) drained() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed && l.count == 0
+}
+
+// sync makes what is in the file durable, acknowledges it, and then publishes
+// its tree. It is called with the pen and gives it back as soon as it can.
+func (l *Log) sync(g *group) error {
+	t, first := l.tree, l.durable.Load()
+	l.pending, l.stored = l.stored[:0], l.pending
+	full := l.size >= l.opts.SegmentBytes
+	segment, name := l.segment, segmentName(l.first)
+	if !full {
+		<-l.pen
+	} else {
+		defer func() { <-l.pen }()
+	}
+	if err := segment.Sync(); err != nil {
+		g.err = l.fail(fmt.Errorf("fdatasync of %s: %w", name, err))
+		close(g.done)
+		return g.err
+	}
+	l.durable.Store(t.size)
+	close(g.done)
+	if err := l.storeHashes(first, l.stored); err != nil {
+		return l.fail(err)
+	}
+	l.treeMu.Lock()
+	l.published = t
+	l.treeMu.Unlock()
+	nudge(l.dirty)
+	if full {
+		if err := l.rotate(); err != nil {
+			return l.fail(fmt.Errorf("starting a new segment: %w", err))
+		}
+	}
 	return nil
 }
 
@@ -419,59 +446,4 @@ func (l *Log) storeHashes(first uint64, hashes []tlog.Hash) error {
 		return fmt.Errorf("writing the hashes file: %w", err)
 	}
 	return nil
-}
-
-func writeAll(f file, b []byte) error {
-	n, err := f.Write(b)
-	if err == nil && n != len(b) {
-		err = fmt.Errorf("only %d of %d bytes were written", n, len(b))
-	}
-	return err
-}
-
-// rotate ends the segment and starts the next one, whose first event is
-// first. The tree already has the batch in it, so the root comes from what
-// was published.
-func (l *Log) rotate(first uint64) error {
-	if err := l.hashes.Sync(); err != nil {
-		return err
-	}
-	l.treeMu.Lock()
-	root := l.published.root()
-	l.treeMu.Unlock()
-	old := l.segment
-	h := segmentHeader{first, l.segmentFirst, uint64(l.segmentSize), root}
-	if err := l.startSegment(h); err != nil {
-		return err
-	}
-	return old.Close()
-}
-
-func (l *Log) startSegment(h segmentHeader) error {
-	name := segmentName(h.first)
-	d, err := os.OpenFile(filepath.Join(l.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	f := l.wrapped(name, d)
-	err = writeAll(f, h.encode())
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = syncDir(l.dir)
-	}
-	if err != nil {
-		f.Close()
-		return err
-	}
-	l.segment, l.segmentFirst, l.segmentSize = f, h.first, segmentHeaderSize
-	return nil
-}
-
-func (l *Log) wrapped(name string, f *os.File) file {
-	if l.opts.wrap != nil {
-		return l.opts.wrap(name, diskFile{f})
-	}
-	return diskFile{f}
 }

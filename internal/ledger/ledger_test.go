@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -279,7 +280,7 @@ func TestCheckpointFollows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b = b[segmentHeaderSize:]
+	b = bytes.TrimRight(b[segmentHeaderSize:], "\x00")
 	since := uint32(0)
 	for len(b) > 0 {
 		h, err := parseBatchHeader(b)
@@ -391,17 +392,17 @@ func TestRefusesWhatItCannotKeep(t *testing.T) {
 type failing struct {
 	file
 	mu    sync.Mutex
-	write func(b []byte) (int, error)
+	write func(b []byte, at int64) (int, error)
 	sync  func() error
 }
 
-func (f *failing) Write(b []byte) (int, error) {
+func (f *failing) WriteAt(b []byte, at int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.write != nil {
-		return f.write(b)
+		return f.write(b, at)
 	}
-	return f.file.Write(b)
+	return f.file.WriteAt(b, at)
 }
 
 func (f *failing) Sync() error {
@@ -414,7 +415,7 @@ func (f *failing) Sync() error {
 	return f.file.Sync()
 }
 
-func (f *failing) arm(write func([]byte) (int, error), sync func() error) {
+func (f *failing) arm(write func([]byte, int64) (int, error), sync func() error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.write, f.sync = write, sync
@@ -423,16 +424,16 @@ func (f *failing) arm(write func([]byte) (int, error), sync func() error) {
 func TestFailingDisk(t *testing.T) {
 	cases := map[string]func(f *failing){
 		"short write": func(f *failing) {
-			f.arm(func(b []byte) (int, error) { return f.file.Write(b[:len(b)/2]) }, nil)
+			f.arm(func(b []byte, at int64) (int, error) { return f.file.WriteAt(b[:len(b)/2], at) }, nil)
 		},
 		"no space": func(f *failing) {
-			f.arm(func(b []byte) (int, error) {
-				n, _ := f.file.Write(b[:10])
+			f.arm(func(b []byte, at int64) (int, error) {
+				n, _ := f.file.WriteAt(b[:10], at)
 				return n, syscall.ENOSPC
 			}, nil)
 		},
 		"write error": func(f *failing) {
-			f.arm(func(b []byte) (int, error) { return 0, syscall.EIO }, nil)
+			f.arm(func([]byte, int64) (int, error) { return 0, syscall.EIO }, nil)
 		},
 		"fsync error": func(f *failing) {
 			calls := 0
@@ -507,7 +508,7 @@ func TestFailingRotation(t *testing.T) {
 		n++
 		d := &failing{file: f}
 		if n > 1 {
-			d.write = func([]byte) (int, error) { return 0, syscall.ENOSPC }
+			d.write = func([]byte, int64) (int, error) { return 0, syscall.ENOSPC }
 		}
 		return d
 	}})

@@ -28,8 +28,9 @@ import (
 type image struct{ segments [][]batchImage }
 
 type batchImage struct {
-	leaves [][]byte
-	signed []byte
+	leaves  [][]byte
+	signed  []byte
+	durable uint64
 }
 
 func takeApart(t testing.TB, files map[string][]byte) image {
@@ -57,7 +58,7 @@ func takeApart(t testing.TB, files map[string][]byte) image {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			b.signed = bytes.Clone(body[h.events:])
+			b.signed, b.durable = bytes.Clone(body[h.events:]), h.durable
 			seg = append(seg, b)
 		}
 		im.segments = append(im.segments, seg)
@@ -105,7 +106,7 @@ func (im image) putTogether(files map[string][]byte) {
 				hashes = tr.add(hashes, leaf)
 			}
 			buf = append(buf, b.signed...)
-			putBatchHeader(buf, len(b.leaves), start, len(b.signed))
+			putBatchHeader(buf, batchHeader{count: uint32(len(b.leaves)), first: start, durable: min(b.durable, start), signed: uint32(len(b.signed))})
 			out = append(out, buf...)
 		}
 		if tr.size == first && first > 0 {
@@ -126,7 +127,7 @@ func (im image) clone() image {
 	for _, seg := range im.segments {
 		var s []batchImage
 		for _, b := range seg {
-			s = append(s, batchImage{slices.Clone(b.leaves), b.signed})
+			s = append(s, batchImage{slices.Clone(b.leaves), b.signed, b.durable})
 		}
 		out.segments = append(out.segments, s)
 	}
@@ -618,11 +619,11 @@ func TestExportWhileWritten(t *testing.T) {
 		add(t, l, event(i))
 	}
 	names, _ := segmentNames(dir)
-	f, err := os.OpenFile(filepath.Join(dir, names[len(names)-1]), os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(filepath.Join(dir, names[len(names)-1]), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.WriteString("DWB1 half")
+	f.WriteAt([]byte("DWB2 half"), l.size)
 	f.Close()
 	next := uint64(7)
 	if err := Export(t.Context(), dir, 7, func(i uint64, b []byte) error {

@@ -162,7 +162,7 @@ func (l *Log) checkpoints() {
 		case <-wait.C:
 		}
 		if err := l.writeCheckpoint(false); err != nil {
-			l.fail(nil, err)
+			l.fail(err)
 			return
 		}
 	}
@@ -176,7 +176,7 @@ func (l *Log) writeCheckpoint(last bool) error {
 		return err
 	}
 	_, serr := os.Stat(filepath.Join(l.dir, checkpointName))
-	if size == l.written && serr == nil {
+	if size == l.saved && serr == nil {
 		return nil
 	}
 	// History first: where there is a checkpoint there is a history.
@@ -189,7 +189,7 @@ func (l *Log) writeCheckpoint(last bool) error {
 	if err := writeFileDurably(l.dir, checkpointName, msg, 0o644); err != nil {
 		return err
 	}
-	l.written = size
+	l.saved = size
 	return nil
 }
 
@@ -325,11 +325,17 @@ func readSegment(ctx context.Context, path string, from, to uint64, next *uint64
 	}
 	var buf []byte
 	for ctx.Err() == nil {
+		if *next >= to {
+			return nil // what follows may be half-written
+		}
 		head, err := r.Peek(batchHeaderSize)
 		if len(head) == 0 && err == io.EOF {
 			return nil
 		}
 		h, err := parseBatchHeader(head)
+		if errors.Is(err, errUnwritten) {
+			return nil
+		}
 		if err == nil && h.first >= to {
 			return nil
 		}

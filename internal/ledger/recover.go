@@ -51,7 +51,7 @@ func Open(dir string, opts Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{dir: dir, opts: opts, lock: lk, wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stop: make(chan struct{})}
+	l := &Log{dir: dir, opts: opts, lock: lk, pen: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := l.open(); err != nil {
 		if l.hashes != nil {
 			l.hashes.Close()
@@ -64,8 +64,9 @@ func Open(dir string, opts Options) (*Log, error) {
 	}
 	l.published = l.tree
 	l.durable.Store(l.tree.size)
+	l.written.Store(l.tree.size)
 	l.next = l.tree.size
-	l.fill = l.newBatch(nil, l.next)
+	l.fill, l.group = make([]byte, batchHeaderSize), newGroup()
 	l.timer = time.AfterFunc(time.Hour, l.late)
 	l.timer.Stop()
 	l.done.Add(2)
@@ -131,7 +132,7 @@ func (l *Log) open() error {
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, refuse)
 	}
-	l.written = seen.size
+	l.saved = seen.size
 	names, last, err := l.segmentChain(names, seen)
 	if err != nil {
 		return err
@@ -273,7 +274,8 @@ func (l *Log) rebuildHashes(names []string, last segmentHeader) (*tree, error) {
 	return t, nil
 }
 
-// readBatch reads one batch into *buf. io.EOF means a clean end.
+// readBatch reads one batch into *buf. io.EOF means a clean end, errUnwritten
+// that there are zeros: the end if nothing else follows.
 func readBatch(r io.Reader, buf *[]byte) (batchHeader, []byte, error) {
 	var head [batchHeaderSize]byte
 	n, err := io.ReadFull(r, head[:])
@@ -322,6 +324,19 @@ func (l *Log) scanLast(name string, head segmentHeader, seen checkpointBody) err
 		if err == io.EOF {
 			break
 		}
+		if errors.Is(err, errUnwritten) {
+			end, zerr := zerosTo(f, at, info.Size())
+			if zerr != nil {
+				return zerr
+			}
+			if end {
+				err = l.neverAcknowledged(f, at, at, seen)
+				if err != nil {
+					return fmt.Errorf("%s: it ends at byte %d, but %w: %s", name, at, err, refuse)
+				}
+				break
+			}
+		}
 		if err == nil && h.first != l.tree.size {
 			return fmt.Errorf("%s: at byte %d a batch starts with event %d instead of %d: %s", name, at, h.first, l.tree.size, refuse)
 		}
@@ -336,22 +351,38 @@ func (l *Log) scanLast(name string, head segmentHeader, seen checkpointBody) err
 				return fmt.Errorf("%s: at byte %d: %w, and %w: %s", name, at, err, terr, refuse)
 			}
 			l.recovered = &Recovery{Segment: name, Offset: at, Bytes: info.Size() - at}
-			if err := f.Truncate(at); err != nil {
-				return err
-			}
 			break
 		}
 		at += batchHeaderSize + int64(len(body))
 	}
+	if err := f.Truncate(at); err != nil {
+		return err
+	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	d, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	d, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	l.segment, l.segmentFirst, l.segmentSize = l.wrapped(name, d), head.first, at
+	l.segmentState = segmentState{l.wrapped(name, d), head.first, at, at}
 	return nil
+}
+
+// zerosTo says that the file has nothing but zeros from one byte to another.
+func zerosTo(f io.ReaderAt, from, to int64) (bool, error) {
+	buf := make([]byte, len(zeros))
+	for from < to {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), to-from)], from)
+		if n == 0 && err != nil {
+			return false, err
+		}
+		if !allZero(buf[:n]) {
+			return false, nil
+		}
+		from += int64(n)
+	}
+	return true, nil
 }
 
 var errTampered = errors.New("the events are not those that were recorded")
@@ -411,7 +442,9 @@ func (l *Log) addBatch(h batchHeader, body []byte) error {
 
 // neverAcknowledged says nil when the bytes from at on cannot have been
 // acknowledged: a batch is acknowledged only when it is whole on disk, and
-// its hashes, the checkpoint and later batches are written after that.
+// its hashes, the checkpoint and batches that know of it are written after
+// that. A batch that does not know of it may be whole: the disk takes what was
+// not yet acknowledged in any order.
 func (l *Log) neverAcknowledged(f io.ReaderAt, at, size int64, seen checkpointBody) error {
 	if seen.size > l.tree.size {
 		return fmt.Errorf("the checkpoint covers events up to %d", seen.size)
@@ -433,7 +466,7 @@ func (l *Log) neverAcknowledged(f io.ReaderAt, at, size int64, seen checkpointBo
 				break
 			}
 			o += i
-			if h, err := parseBatchHeader(b[o:]); err == nil && h.first > l.tree.size {
+			if h, err := parseBatchHeader(b[o:]); err == nil && h.durable > l.tree.size {
 				return fmt.Errorf("a later batch follows at byte %d", from+int64(o))
 			}
 		}

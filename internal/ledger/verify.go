@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -170,7 +171,7 @@ func (v *verifier) segments() error {
 			v.problem(v.Size, "%s cannot be read: %v", name, err)
 			return nil
 		}
-		r := &counter{r: bufio.NewReaderSize(io.NewSectionReader(f, 0, sizes[i]), 1<<16)}
+		r := newCounter(f, 0, sizes[i])
 		head := make([]byte, segmentHeaderSize)
 		n, _ := io.ReadFull(r, head)
 		h, err := parseSegmentHeader(head[:n])
@@ -190,7 +191,7 @@ func (v *verifier) segments() error {
 		case h.root != v.root():
 			v.problem(v.Size, "%s was started after other events than those that are there now", name)
 		default:
-			err = v.batches(name, r, i == len(names)-1)
+			err = v.batches(name, f, r, i == len(names)-1)
 			f.Close()
 			if err != nil {
 				return err
@@ -216,8 +217,17 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (v *verifier) batches(name string, r *counter, last bool) error {
+func newCounter(f io.ReaderAt, from, to int64) *counter {
+	return &counter{r: bufio.NewReaderSize(io.NewSectionReader(f, from, to-from), 1<<16), n: from}
+}
+
+// rereads are the pauses before the end of the last segment is read again: the
+// server may be in the middle of writing it.
+var rereads = []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}
+
+func (v *verifier) batches(name string, f io.ReaderAt, r *counter, last bool) error {
 	var buf []byte
+	again := 0
 	for {
 		at := r.n
 		h, body, err := readBatch(r, &buf)
@@ -230,16 +240,41 @@ func (v *verifier) batches(name string, r *counter, last bool) error {
 			err = v.batch(h, body)
 		}
 		if err == nil {
+			again = 0
 			continue
 		}
-		if last && torn(err) && v.Size >= v.most && !v.hasHash() && onlyTail(r) {
-			v.note("the end of %s (from byte %d) is half-written: a crash left it, or it is being written now; it was never acknowledged", name, at)
-			return nil
+		if last && torn(err) && v.Size >= v.most && !v.hasHash() {
+			if again < len(rereads) && !(errors.Is(err, errUnwritten) && again > 0) {
+				time.Sleep(rereads[again])
+				again++
+				r = newCounter(f, at, 1<<62)
+				continue
+			}
+			end, terr := v.tail(newCounter(f, at, 1<<62))
+			if terr != nil {
+				return fmt.Errorf("reading the ledger: %w", terr)
+			}
+			if end == tailUnwritten {
+				return nil
+			}
+			// What was written while the tail was looked at is no fault of it.
+			if h, body, err := readBatch(newCounter(f, at, 1<<62), &buf); err == nil && whole(h, body) {
+				r = newCounter(f, at, 1<<62)
+				continue
+			}
+			if end == tailTorn {
+				v.note("the end of %s (from byte %d) is half-written: a crash left it, or it is being written now; it was never acknowledged", name, at)
+				return nil
+			}
 		}
 		// Nothing after it can be trusted to be in its place.
 		v.problem(v.Size, "%s at byte %d: %v", name, at, err)
 		return nil
 	}
+}
+
+func whole(h batchHeader, body []byte) bool {
+	return splitEvents(body, h, func(uint64, []byte) error { return nil }) == nil
 }
 
 // misplaced is a good batch in the wrong place.
@@ -259,22 +294,45 @@ func torn(err error) bool {
 // errBody says that a batch has a good checksum and yet is wrong inside.
 var errBody = errors.New("the batch was made by something else than doorward")
 
-// onlyTail says that what could not be read is the end of the file: no other
-// batch follows it.
-func onlyTail(r *counter) bool {
-	rest, err := io.ReadAll(io.LimitReader(r, maxBatchBytes+1))
-	if err != nil || len(rest) > maxBatchBytes {
-		return false
-	}
-	for o := 0; ; o++ {
-		i := bytes.Index(rest[o:], []byte(batchMagic))
-		if i < 0 {
-			return true
+// What the end of the last segment is.
+type tailKind int
+
+const (
+	tailUnwritten tailKind = iota // zeros
+	tailTorn                      // what a crash leaves
+	tailLost                      // what was there was acknowledged
+)
+
+// tail says what the end of the last segment is. A crash leaves whatever the
+// disk took of what was not yet acknowledged, in any order; a batch that was
+// written after this was acknowledged knows of it.
+func (v *verifier) tail(r *counter) (tailKind, error) {
+	kind := tailUnwritten
+	buf := make([]byte, 1<<20)
+	kept := 0 // a header may lie across two reads
+	for {
+		n, err := io.ReadFull(r, buf[kept:])
+		b := buf[:kept+n]
+		if !allZero(b) {
+			kind = tailTorn
 		}
-		o += i
-		if _, err := parseBatchHeader(rest[o:]); err == nil {
-			return false
+		for o := 0; ; o++ {
+			i := bytes.Index(b[o:], []byte(batchMagic))
+			if i < 0 {
+				break
+			}
+			o += i
+			if h, err := parseBatchHeader(b[o:]); err == nil && h.durable > v.Size {
+				return tailLost, nil
+			}
 		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return kind, nil
+		}
+		if err != nil {
+			return kind, err
+		}
+		kept = copy(buf, b[len(b)-batchHeaderSize:])
 	}
 }
 
