@@ -42,6 +42,7 @@ func (id Identity) String() string {
 type Credential struct {
 	Protocol string // "postgres", "http", ...
 	Secret   string // bearer token; never logged
+	ByID     string // instead of Secret: the id of a credential whose holder was proved by a certificate of doorward's own
 	User     string // user name on the wire, if the protocol has one: a claim, not a fact
 	Remote   string // address of the client
 	Secure   bool   // the secret travelled over TLS, or over loopback where the configuration allows that
@@ -213,6 +214,7 @@ type Summary struct {
 	Refuse   string          `json:"refuse,omitempty"`
 	Bound    int64           `json:"bound"`
 	Masked   []string        `json:"masked,omitempty"`
+	Commands [][]string      `json:"commands,omitempty"`
 }
 
 // SummaryObject is an Object with its verbs spelled out.
@@ -224,7 +226,7 @@ type SummaryObject struct {
 
 // Summary spells the effect out.
 func (e *Effect) Summary() Summary {
-	s := Summary{Verbs: e.Verbs.Names(), Kinds: e.Kinds, Traits: e.Traits.Names(), Complete: e.Complete, ReadOnly: e.ReadOnly(), Refuse: e.Refuse, Bound: e.Bound, Masked: e.Masked}
+	s := Summary{Verbs: e.Verbs.Names(), Kinds: e.Kinds, Traits: e.Traits.Names(), Complete: e.Complete, ReadOnly: e.ReadOnly(), Refuse: e.Refuse, Bound: e.Bound, Masked: e.Masked, Commands: e.Commands}
 	for _, o := range e.Objects {
 		s.Objects = append(s.Objects, SummaryObject{o.Kind, o.Name, o.Verb.Names()})
 	}

@@ -117,7 +117,8 @@ type Effect struct {
 	Hint     string   // what would be possible instead, if the classifier knows
 	Bound    int64    // most rows that a write can touch, when provable; -1 otherwise
 	MaskUse  MaskUse
-	Masked   []string // masked columns touched, "schema.table.column", sorted
+	Masked   []string   // masked columns touched, "schema.table.column", sorted
+	Commands [][]string // words of each command that is run, where every one of them is known; nil otherwise
 }
 
 // ReadOnly reports whether the effect is complete and nothing but reads and

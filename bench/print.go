@@ -40,6 +40,12 @@ func (r *results) print(out io.Writer, part string) {
 		for _, x := range r.Wide {
 			row("%s\t%d\t%.0f\t%.2f\t%.2f\t%.0f", x.Way, x.Rows, x.MBs, ratio(x.MBs, r.Wide[0].MBs), x.CPU, float64(x.Peak)/(1<<20))
 		}
+	case "ssh":
+		fmt.Fprintln(out, "ssh host cat bigfile: OpenSSH client and server, aes128-gcm")
+		row("way\tMB/s\tof direct\tof the bare relay")
+		for _, x := range r.SSH {
+			row("%s\t%.0f\t%.2f\t%.2f", x.Way, x.MBs, ratio(x.MBs, r.SSH[0].MBs), ratio(x.MBs, r.SSH[1].MBs))
+		}
 	case "idle":
 		fmt.Fprintln(out, "idle sessions")
 		row("way\tsessions\tMiB before\tMiB after\tKiB each")

@@ -52,6 +52,7 @@ func (h *house) api() (http.Handler, error) {
 		},
 		Verify:  v.verify,
 		Targets: h.targetInfo,
+		SSH:     h.sshAccess,
 		Reaches: func(id *doorward.Identity, target string) bool { return h.gate.Rules().Policy.Reaches(id, target) },
 		Ready:   h.ready,
 		Metrics: h.metrics(), Console: web.Assets(), Hosts: h.hosts(), URL: h.cfg.Review.URL,
@@ -75,22 +76,31 @@ func (h *house) ready() error {
 }
 
 func (h *house) targetInfo() []api.TargetInfo {
-	host, _, _ := net.SplitHostPort(h.cfg.Listen.Postgres)
-	if h.cfg.Listen.Host != "" {
-		host = h.cfg.Listen.Host
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() || host == "" {
-		host = "localhost"
-	}
 	var out []api.TargetInfo
 	for _, name := range h.targets.names() {
 		t, ok := h.targets.find(name)
 		if !ok {
 			continue
 		}
-		out = append(out, api.TargetInfo{Name: name, Protocol: t.Protocol, Database: t.Database, Host: host, Port: port(h.cfg.Listen.Postgres), CAPEM: string(h.ca)})
+		at := h.cfg.Listen.Postgres
+		if t.Protocol == "ssh" {
+			at = h.cfg.Listen.SSH
+		}
+		out = append(out, api.TargetInfo{Name: name, Protocol: t.Protocol, Database: t.Database, Host: h.reachedBy(at), Port: port(at), CAPEM: string(h.ca)})
 	}
 	return out
+}
+
+// reachedBy is the name by which clients reach a listener.
+func (h *house) reachedBy(listener string) string {
+	host, _, _ := net.SplitHostPort(listener)
+	if h.cfg.Listen.Host != "" {
+		host = h.cfg.Listen.Host
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() || host == "" {
+		host = "localhost"
+	}
+	return host
 }
 
 // live shows the gate's open sessions to the API.

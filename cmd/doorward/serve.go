@@ -110,7 +110,11 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.targets = &targets{}
+	keys, err := h.sshKeys(ctx)
+	if err != nil {
+		return err
+	}
+	h.targets = &targets{keys: keys}
 	h.gate, err = gate.New(gate.Options{
 		Identifier: h.identity, Reviewer: h.reviews, Ledger: h.ledger,
 		Recorder: tape.NewRecorder(c.RecordingsDir(), tape.Options{SessionBytes: int64(c.Record.SessionBytes), ReplyBytes: int64(c.Record.ReplyBytes)}),
@@ -162,7 +166,7 @@ func (h *house) rules(c *config.Config) (gate.Rules, error) {
 // for them, and the console answers to them.
 func (h *house) hosts() []string {
 	var out []string
-	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres} {
+	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres, h.cfg.Listen.SSH} {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			out = append(out, host)
 		}
@@ -205,6 +209,15 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	pgTLS.NextProtos = []string{"postgresql"}
 	srv := adapter.New(adapter.Options{TLS: pgTLS, Loopback: h.cfg.Listen.PlaintextOnLoopback, Dial: h.targets.dial, Log: h.log})
 	go h.accept(ctx, pg, srv.Serve)
+	hosts, err := h.listenSSH(ctx)
+	if err != nil {
+		return err
+	}
+	sshAddr := ""
+	if hosts != nil {
+		defer hosts.Close()
+		sshAddr = hosts.Addr().String()
+	}
 
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
@@ -215,7 +228,7 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
+	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "ssh", sshAddr, "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
 	ready()
 	for {
 		select {
@@ -236,6 +249,9 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	}
 	h.log.Info("doorward drains")
 	_ = pg.Close()
+	if hosts != nil {
+		_ = hosts.Close()
+	}
 	close(h.closing)
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()

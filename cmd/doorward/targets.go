@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/certs"
 	classify "github.com/doorward/doorward/internal/classify/postgres"
 	"github.com/doorward/doorward/internal/config"
 	"github.com/doorward/doorward/internal/gate"
@@ -24,13 +26,15 @@ const cacheBytes = 64 << 20
 type targets struct {
 	mu   sync.RWMutex
 	byID map[string]*target
+	keys *certs.SSHKeys
 }
 
 type target struct {
 	gate    *gate.Target
-	conf    config.PostgresTarget
-	dial    *upstream.Postgres
+	conf    config.Target
+	dial    *upstream.Postgres // of a Postgres target
 	catalog *upstream.Catalog
+	host    *upstream.SSH // of an SSH target
 	slots   chan struct{}
 }
 
@@ -41,13 +45,21 @@ var reader = classify.NewReader(cacheBytes)
 func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[string]*target, error) {
 	next := map[string]*target{}
 	for name, conf := range c.Targets {
-		if conf.Postgres == nil {
-			return nil, fmt.Errorf("target %s: no protocol that doorward speaks", name)
-		}
 		old := t.get(name)
-		if old != nil && same(old.conf, *conf.Postgres) {
+		if old != nil && reflect.DeepEqual(old.conf, conf) {
 			next[name] = old
 			continue
+		}
+		if conf.SSH != nil {
+			host, err := t.sshTarget(name, conf)
+			if err != nil {
+				return nil, err
+			}
+			next[name] = host
+			continue
+		}
+		if conf.Postgres == nil {
+			return nil, fmt.Errorf("target %s: no protocol that doorward speaks", name)
 		}
 		p := *conf.Postgres
 		up, err := upstream.NewPostgres(options(name, p))
@@ -58,7 +70,7 @@ func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[strin
 		d := &postgresDialect{target: name, reader: reader, catalog: cat, functions: slices.Clone(p.Functions), masks: func() *mask.Set { return rules().Masks }}
 		next[name] = &target{
 			gate: &gate.Target{Target: doorward.Target{Name: name, Protocol: "postgres", Database: p.Database}, Dialect: d},
-			conf: p, dial: up, catalog: cat, slots: make(chan struct{}, max(p.MaxConnections, 1)),
+			conf: conf, dial: up, catalog: cat, slots: make(chan struct{}, max(p.MaxConnections, 1)),
 		}
 	}
 	return next, nil
@@ -81,12 +93,6 @@ func options(name string, p config.PostgresTarget) upstream.PostgresOptions {
 			return p.Password.Resolve()
 		},
 	}
-}
-
-func same(a, b config.PostgresTarget) bool {
-	af, bf := a.Functions, b.Functions
-	a.Functions, b.Functions = nil, nil
-	return slices.Equal(af, bf) && a.Address == b.Address && a.Database == b.Database && a.User == b.User && a.Password == b.Password && a.TLS == b.TLS && a.CA == b.CA && a.ClientCert == b.ClientCert && a.ClientKey == b.ClientKey && a.MaxConnections == b.MaxConnections
 }
 
 func (t *targets) get(name string) *target {
@@ -116,6 +122,16 @@ func (t *targets) names() []string {
 
 // dial connects a session to its target, within the target's bound.
 func (t *targets) dial(ctx context.Context, s *gate.Session, set upstream.Settings) (*upstream.Conn, error) {
+	x, err := t.slot(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return x.dial.Dial(ctx, s, set)
+}
+
+// slot takes one of the connections that a session's target may have, until
+// the session ends.
+func (t *targets) slot(ctx context.Context, s *gate.Session) (*target, error) {
 	x := t.get(s.Target.Name)
 	if x == nil || x.gate != s.Target {
 		return nil, fmt.Errorf("target %s is not what it was when the session opened", s.Target.Name)
@@ -134,14 +150,16 @@ func (t *targets) dial(ctx context.Context, s *gate.Session, set upstream.Settin
 		}
 	}
 	s.OnKill(func() { <-x.slots })
-	return x.dial.Dial(ctx, s, set)
+	return x, nil
 }
 
 func (t *targets) close() {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, x := range t.byID {
-		x.catalog.Close()
+		if x.catalog != nil {
+			x.catalog.Close()
+		}
 	}
 }
 

@@ -115,6 +115,8 @@ func (s *server) routes(api huma.API) {
 	huma.Register(api, op("POST", "/api/v1/sessions/{id}/kill", "kill", "End a live session now"), s.kill)
 
 	huma.Register(api, op("GET", "/api/v1/targets", "targets", "Targets that the caller can reach"), s.targets)
+	huma.Register(api, op("GET", "/api/v1/ssh", "ssh", "How SSH clients connect"), s.sshInfo)
+	huma.Register(api, op("POST", "/api/v1/ssh/certificate", "sshCertificate", "A short-lived SSH certificate for the caller's credential"), s.sshCertificate)
 	huma.Register(api, op("GET", "/api/v1/targets/{name}/connect", "connect", "How to connect to a target"), s.connect)
 	huma.Register(api, op("POST", "/api/v1/runs", "start-run", "Mint a credential for an agent that acts for the caller", created), s.startRun)
 	huma.Register(api, op("GET", "/api/v1/runs", "runs", "Runs of the caller's agents"), s.runs)
@@ -184,7 +186,7 @@ func (d *Deps) check() error {
 	for name, absent := range map[string]bool{
 		"Identity": d.Identity == nil, "Reviews": d.Reviews == nil, "Store": d.Store == nil,
 		"Ledger": d.Ledger == nil, "Replay": d.Replay == nil, "Tape": d.Tape == nil, "Verify": d.Verify == nil,
-		"Live": d.Live == nil, "Targets": d.Targets == nil, "Reaches": d.Reaches == nil, "Ready": d.Ready == nil,
+		"Live": d.Live == nil, "Targets": d.Targets == nil, "Reaches": d.Reaches == nil, "SSH": d.SSH == nil, "Ready": d.Ready == nil,
 	} {
 		if absent {
 			missing = append(missing, name)

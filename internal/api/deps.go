@@ -30,6 +30,9 @@ type Deps struct {
 	Verify func(ctx context.Context) (Audit, error)
 	// Targets lists the targets that are served.
 	Targets func() []TargetInfo
+	// SSH tells how SSH clients connect and, with a public key, certifies it
+	// for the credential of id. It fails with ErrNoSSH or ErrBadKey.
+	SSH func(publicKey string, id doorward.Identity) (SSHAccess, error)
 	// Reaches reports whether some rule could let id use the target.
 	Reaches func(id *doorward.Identity, target string) bool
 	// Ready reports why the gate cannot work now, or nil.

@@ -84,6 +84,15 @@ func (s *server) startRun(ctx context.Context, in *startRunInput) (*startRunOutp
 		out.Body.Targets = []string{}
 	}
 	for _, t := range mine {
+		if t.Protocol == "ssh" && out.Body.SSH == nil && in.Body.SSHKey != "" && (len(run.Targets) == 0 || slices.Contains(run.Targets, t.Name)) {
+			access, err := s.SSH(in.Body.SSHKey, doorward.Identity{Name: c.id.Name, Agent: run.Agent, Credential: run.Credential, Expires: run.Expires})
+			if err != nil {
+				return nil, s.sshFault(ctx, err)
+			}
+			out.Body.SSH = &access
+		}
+	}
+	for _, t := range mine {
 		if t.Protocol == "postgres" && (len(run.Targets) == 0 || slices.Contains(run.Targets, t.Name)) {
 			out.Body.Postgres = &Endpoint{Host: t.Host, Port: t.Port, CAPEM: t.CAPEM}
 			break

@@ -143,6 +143,7 @@ type RunRequest struct {
 	Agent   string   `json:"agent" minLength:"1" maxLength:"64" pattern:"^[a-z0-9._-]+$" patternDescription:"small letters, digits, dot, dash and underscore"`
 	Task    string   `json:"task,omitempty" maxLength:"500" doc:"why, for reviewers"`
 	Targets []string `json:"targets,omitempty" maxItems:"64" doc:"bind the credential to these; empty: all that the person reaches"`
+	SSHKey  string   `json:"ssh_public_key,omitempty" maxLength:"4096" doc:"certified for the run, where the gate serves SSH"`
 	TTL     int64    `json:"ttl_seconds,omitempty" minimum:"0" maximum:"86400" doc:"0: the server's default"`
 }
 
@@ -161,11 +162,27 @@ type Run struct {
 
 // RunStarted is the one answer that carries a run's secret.
 type RunStarted struct {
-	Run      string    `json:"run"`
-	Token    string    `json:"token"`
-	Expires  time.Time `json:"expires"`
-	Targets  []string  `json:"targets"`
-	Postgres *Endpoint `json:"postgres,omitempty"`
+	Run      string     `json:"run"`
+	Token    string     `json:"token"`
+	Expires  time.Time  `json:"expires"`
+	Targets  []string   `json:"targets"`
+	Postgres *Endpoint  `json:"postgres,omitempty"`
+	SSH      *SSHAccess `json:"ssh,omitempty"`
+}
+
+// SSHAccess is what an SSH client needs to reach targets through doorward.
+type SSHAccess struct {
+	Host        string    `json:"host"`
+	Port        int       `json:"port"`
+	HostKey     string    `json:"host_key" doc:"doorward's own, as in known_hosts without the name"`
+	Authority   string    `json:"authority" doc:"signs the certificates that doorward signs in to hosts with: for TrustedUserCAKeys of hosts whose target says ca: true"`
+	Certificate string    `json:"certificate,omitempty" doc:"for the public key that was given, as in id_ed25519-cert.pub"`
+	Expires     time.Time `json:"expires,omitzero"`
+}
+
+// SSHCertificateRequest asks for a certificate.
+type SSHCertificateRequest struct {
+	PublicKey string `json:"public_key" minLength:"16" maxLength:"4096" doc:"as in id_ed25519.pub"`
 }
 
 // Endpoint is where the clients of one protocol connect.

@@ -29,28 +29,32 @@ type SessionsCmd struct {
 
 // SessionsReplayCmd shows a recording: as the gate renders it, or from files.
 type SessionsReplayCmd struct {
-	Session string  `arg:"" help:"Id of the session."`
-	Tapes   string  `help:"Folder of the recordings: read the files, without a gate." type:"path" placeholder:"DIR"`
-	Speed   float64 `help:"With --tapes: how much faster than it was; 0 shows everything at once." default:"0" placeholder:"N"`
+	Session string   `arg:"" help:"Id of the session."`
+	Tapes   string   `help:"Folder of the recordings: read the files, without a gate." type:"path" placeholder:"DIR"`
+	Speed   *float64 `help:"How much faster than it was; 0 shows everything at once. For SSH sessions in a terminal (1 unless given), and with --tapes (0 unless given)." placeholder:"N"`
+	Plain   bool     `help:"Text only, also for an SSH session in a terminal."`
 	JSONFlag
 }
 
 // Help is shown by --help.
 func (*SessionsReplayCmd) Help() string {
-	return "Examples:\n  doorward sessions replay 01jd3k\n  doorward sessions replay 01jd3k --tapes /var/lib/doorward/tapes --speed 10\n\nExit code 1 when the recording is not whole. Looking at a recording through the gate is itself recorded."
+	return "Examples:\n  doorward sessions replay 01jd3k\n  doorward sessions replay 01jd3k --tapes /var/lib/doorward/tapes --speed 10\n\nIn a terminal, an SSH session is played as it was. What is shown cannot do anything to the terminal but draw; with --plain, or without a terminal, it is text.\n\nExit code 1 when the recording is not whole. Looking at a recording through the gate is itself recorded."
 }
 
 // Run shows.
 func (k *SessionsReplayCmd) Run(env *Env) error {
+	_, tty := terminal(env.Stdout)
 	switch {
-	case k.Tapes == "" && k.Speed != 0:
-		return exitf(CodeUsage, "--speed is for --tapes")
-	case k.Tapes == "":
-		return replayOnline(env, k.Session, k.JSON)
-	case k.JSON:
+	case k.Tapes != "" && k.JSON:
 		return (&ExportCmd{Session: k.Session, Tapes: k.Tapes, Format: "json"}).Run(env)
+	case k.Tapes != "":
+		return (&ReplayCmd{Session: k.Session, Tapes: k.Tapes, Speed: k.Speed, Plain: k.Plain}).Run(env)
+	case tty && !k.Plain && !k.JSON:
+		return playOnline(env, k.Session, k.Speed)
+	case k.Speed != nil:
+		return exitf(CodeUsage, "--speed is for --tapes, and for SSH sessions in a terminal")
 	}
-	return (&ReplayCmd{Session: k.Session, Tapes: k.Tapes, Speed: k.Speed}).Run(env)
+	return replayOnline(env, k.Session, k.JSON)
 }
 
 // SessionsExportCmd writes a recording: from the gate, or from files.

@@ -18,6 +18,8 @@ type commands struct {
 	Whoami   WhoamiCmd   `cmd:"" help:"Show who is signed in."`
 	Targets  TargetsCmd  `cmd:"" help:"List the targets that you can reach."`
 	Run      RunCmd      `cmd:"" help:"Run an agent with a credential of its own, for as long as it runs."`
+	SSHCert  SSHCertCmd  `cmd:"" name:"ssh-cert" help:"Get a short-lived certificate and a configuration for ssh."`
+	SSHCA    SSHCACmd    `cmd:"" name:"ssh-ca" help:"Print the authority that hosts trust (ca: true)."`
 	Connect  ConnectCmd  `cmd:"" help:"Show how to connect to a target, or run psql."`
 	Reviews  ReviewsCmd  `cmd:"" help:"Requests that wait for people."`
 	Doctor   DoctorCmd   `cmd:"" help:"Look for what is wrong, here or at a gate."`

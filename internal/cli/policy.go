@@ -43,13 +43,14 @@ Example:
 // Run checks the files.
 func (c *PolicyCheckCmd) Run(env *Env) error { return checkFiles(env, c.Config, false, c.JSON) }
 
-// judge reads SQL and decides about it, without a server.
+// judge reads requests and decides about them, without a server.
 type judge struct {
 	cfg      *config.Config
 	target   string
 	protocol string
 	reader   *postgres.Reader
 	env      *postgres.Env
+	host     *config.SSHTarget
 	now      time.Time
 }
 
@@ -98,7 +99,7 @@ func newJudge(cfg *config.Config, target string, catalog *postgres.Catalog, now 
 	if err != nil {
 		return nil, exitf(CodeUsage, "%w", err)
 	}
-	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), now: now}
+	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), host: t.SSH, now: now}
 	if t.Postgres != nil {
 		j.reader = postgres.NewReader(64 << 20)
 		j.env = &postgres.Env{
@@ -115,15 +116,12 @@ func newJudge(cfg *config.Config, target string, catalog *postgres.Catalog, now 
 
 // sql gives the decision, and the effect; nil when the text was not understood.
 func (j *judge) sql(id *doorward.Identity, text string) (doorward.Decision, *doorward.Effect) {
-	refuse := func(reason, hint string) (doorward.Decision, *doorward.Effect) {
-		return doorward.Decision{Outcome: doorward.Deny, Reason: reason, Hint: hint, Version: j.cfg.CompiledPolicy().Version()}, nil
-	}
 	if j.reader == nil {
-		return refuse("target "+j.target+" does not speak SQL", "")
+		return j.refuse("target "+j.target+" does not speak SQL", "")
 	}
 	reading, err := j.reader.Read(text, j.env, nil)
 	if err != nil {
-		return refuse(err.Error(), "")
+		return j.refuse(err.Error(), "")
 	}
 	return j.cfg.CompiledPolicy().Decide(policy.Input{Identity: id, Target: j.target, Protocol: j.protocol, Effect: &reading.Effect, Now: j.now}), &reading.Effect
 }
@@ -156,8 +154,15 @@ type PolicyEvalCmd struct {
 
 // Help is shown by --help.
 func (*PolicyEvalCmd) Help() string {
-	return `Reads JSON lines {"id", "sql"} from standard input and prints one JSON line for
-each, in the same order. Needs no server.
+	return `Reads JSON lines {"id", "sql"} or {"id", "ssh"} from standard input and prints
+one JSON line for each, in the same order. Needs no server.
+
+  {"id", "ssh": {"exec": "uptime", "env": {"LANG": "C"}, "account": "root", "pty": true}}
+  {"id", "ssh": {"shell": true}}      {"id", "ssh": {"subsystem": "sftp"}}
+  {"id", "ssh": {"forward": "host:port"}}
+  {"id", "ssh": {"file": {"op": "read", "path": "/var/log/app.log"}}}
+
+The answers:
 
   {"id", "decision": "allow"|"review"|"deny", "rule", "reason", "effect", "masks"}
 
@@ -168,7 +173,7 @@ Example:
 }
 
 // evalKeys are the keys of requests to targets of other protocols.
-var evalKeys = []string{"redis", "mongo", "mysql", "http", "kubernetes", "ssh", "mcp"}
+var evalKeys = []string{"redis", "mongo", "mysql", "http", "kubernetes", "mcp"}
 
 type policyAnswer struct {
 	ID       json.RawMessage   `json:"id,omitempty"`
@@ -264,9 +269,20 @@ func (j *judge) line(id *doorward.Identity, line []byte) policyAnswer {
 			return deny(req["id"], "protocol not supported yet")
 		}
 	}
+	if raw, isSSH := req["ssh"]; isSSH {
+		if ok {
+			return deny(req["id"], `the line holds two requests: "sql" and "ssh"`)
+		}
+		text, err := parseSSHLine(raw)
+		if err != nil {
+			return deny(req["id"], err.Error())
+		}
+		d, e := j.ssh(id, text)
+		return answerOf(req["id"], d, e)
+	}
 	var text *string
 	if !ok || json.Unmarshal(sql, &text) != nil || text == nil {
-		return deny(req["id"], `the line has no text "sql"`)
+		return deny(req["id"], `the line has no text "sql" and no "ssh"`)
 	}
 	d, e := j.sql(id, *text)
 	return answerOf(req["id"], d, e)
@@ -305,6 +321,10 @@ doorward.test.yaml:
       sql: DELETE FROM orders
       expect: deny
       rule: no-unbounded-writes      # may be left out
+    - target: app-host
+      as: { user: ada, groups: [engineers] }
+      ssh: exec systemctl stop app
+      expect: deny
 
 Exit code 0: all as expected; 1: some are not.
 
@@ -370,10 +390,14 @@ func (c *PolicyTestCmd) Run(env *Env) error {
 
 func (j *judge) test(t config.Test) testAnswer {
 	who := asker{User: t.As.User, Groups: t.As.Groups, Agent: t.As.Agent, Provider: t.As.Provider, Workload: t.As.Workload}
-	d, e := j.sql(who.identity(j.cfg), t.SQL)
+	text, decide := t.SQL, j.sql
+	if t.SSH != "" {
+		text, decide = t.SSH, j.ssh
+	}
+	d, e := decide(who.identity(j.cfg), text)
 	a := testAnswer{Name: t.Name, Answer: answerOf(nil, d, e)}
 	if a.Name == "" {
-		a.Name = strings.Join(strings.Fields(t.SQL), " ")
+		a.Name = strings.Join(strings.Fields(text), " ")
 	}
 	switch {
 	case a.Answer.Decision != t.Expect:
@@ -460,6 +484,9 @@ func condition(p policy.Possibility) string {
 	}
 	if len(p.Outside) > 0 {
 		parts = append(parts, "outside of "+strings.Join(p.Outside, ", "))
+	}
+	if len(p.Commands) > 0 {
+		parts = append(parts, "only the commands "+strings.Join(p.Commands, "; "))
 	}
 	if len(p.Reviewers) > 0 {
 		parts = append(parts, "yes from "+strings.Join(p.Reviewers, " or "))

@@ -277,3 +277,107 @@ func TestPolicyWhoCan(t *testing.T) {
 		t.Errorf("%v: %s", err, stdout)
 	}
 }
+
+const hostConfig = `
+targets:
+  host:
+    ssh: { address: "h:22", user: deploy, users: [root], password: { env: HOST_PASSWORD }, host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"] }
+  db:
+    postgres: { address: "h:1", database: d, user: u }
+policy:
+  rules:
+    - name: look
+      targets: [host]
+      commands: [uptime, "tail -n {1..1000} /var/log/{name}.log"]
+      words: { name: "[a-z]+" }
+      then: allow
+    - name: logs
+      targets: [host]
+      when: effect.read_only
+      objects: ["file:/var/log/*"]
+      then: allow
+    - name: restart
+      targets: [host]
+      commands: [systemctl restart app]
+      then: review
+      reviewers: { groups: [sre] }
+tests:
+  - { target: host, as: { user: ada }, ssh: exec uptime, expect: allow, rule: look }
+  - { target: host, as: { user: ada }, ssh: "exec uptime; id", expect: deny }
+  - { target: host, as: { user: ada }, ssh: "as \"root\"\nexec systemctl restart app", expect: review }
+  - { target: db, as: { user: ada }, sql: SELECT 1, expect: deny }
+`
+
+func TestPolicyEvalSSH(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "doorward.yaml")
+	if err := os.WriteFile(config, []byte(hostConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		`{"exec": "uptime"}`:                                           "allow look",
+		`{"exec": "uptime", "env": {"LANG": "C"}}`:                     "allow look",
+		`{"exec": "uptime", "env": {"PAGER": "sh"}}`:                   "deny  not let through",
+		`{"exec": "uptime", "account": "root"}`:                        "allow look",
+		`{"exec": "uptime", "account": "mallory"}`:                     "deny  no account",
+		`{"exec": "uptime", "pty": true}`:                              "deny ",
+		`{"exec": "tail -n 5 /var/log/x.log"}`:                         "allow look",
+		`{"exec": "tail -n 5 /var/log/x.log; id"}`:                     "deny ",
+		`{"exec": "systemctl restart app"}`:                            "review restart",
+		`{"exec": ""}`:                                                 "deny  empty",
+		`{"exec": "uptime\u0000"}`:                                     "deny  NUL",
+		`{"shell": true}`:                                              "deny ",
+		`{"subsystem": "sftp"}`:                                        "allow logs",
+		`{"subsystem": "netconf"}`:                                     "deny ",
+		`{"forward": "127.0.0.1:22"}`:                                  "deny ",
+		`{"forward": "[::1]:22"}`:                                      "deny ",
+		`{"forward": "127.0.0.1"}`:                                     "deny  not host:port",
+		`{"file": {"op": "read", "path": "/var/log/x"}}`:               "allow logs",
+		`{"file": {"op": "read", "path": "/var/log/../x"}}`:            "deny  not absolute and clean",
+		`{"file": {"op": "write", "path": "/var/log/x", "flags": []}}`: "deny ",
+		`{"exec": "uptime", "shell": true}`:                            "deny  one of",
+		`{}`:                                                           "deny  one of",
+		`{"exec": "uptime", "envs": {}}`:                               "deny  unknown field",
+		`"exec uptime"`:                                                "deny  not a request",
+		`null`:                                                         "deny  one of",
+	} {
+		stdout, stderr, code := policyRun(t, `{"id": 1, "ssh": `+line+"}\n", "policy", "eval", "--config", config, "--target", "host", "--user", "ada")
+		var a policyAnswer
+		if err := json.Unmarshal([]byte(stdout), &a); code != 0 || err != nil {
+			t.Fatalf("%s: exit code %d: %s%s", line, code, stdout, stderr)
+		}
+		wantDecision, rest, _ := strings.Cut(want, " ")
+		rule, reason, _ := strings.Cut(rest, " ")
+		if a.Decision != wantDecision || a.Rule != rule || !strings.Contains(a.Reason, reason) {
+			t.Errorf("%s: %s", line, stdout)
+		}
+	}
+	for target, line := range map[string]string{"db": `{"ssh": {"exec": "uptime"}}`, "host": `{"sql": "SELECT 1"}`} {
+		stdout, _, _ := policyRun(t, line, "policy", "eval", "--config", config, "--target", target, "--user", "ada")
+		if !strings.Contains(stdout, `"deny"`) || !strings.Contains(stdout, "does not speak") {
+			t.Errorf("%s on %s: %s", line, target, stdout)
+		}
+	}
+	stdout, _, _ := policyRun(t, `{"sql": "SELECT 1", "ssh": {"exec": "uptime"}}`, "policy", "eval", "--config", config, "--target", "host", "--user", "ada")
+	if !strings.Contains(stdout, "two requests") {
+		t.Error(stdout)
+	}
+	stdout, stderr, code := policyRun(t, "", "policy", "test", "--config", config)
+	if code != 0 || !strings.Contains(stdout, "4 cases") {
+		t.Errorf("policy test: %d %s%s", code, stdout, stderr)
+	}
+	stdout, _, _ = policyRun(t, "", "policy", "who-can", "--config", config, "--target", "host", "--effect", "execute")
+	if !strings.Contains(stdout, "only the commands uptime; tail -n {1..1000} /var/log/{name}.log") {
+		t.Error(stdout)
+	}
+	for bad, want := range map[string]string{
+		"ssh: exec uptime, expect: allow, rule: look": "ssh: uptime, expect: allow",
+		"ssh: \"exec uptime; id\"":                    "ssh: exec uptime, sql: SELECT 1",
+	} {
+		if err := os.WriteFile(config, []byte(strings.Replace(hostConfig, bad, want, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, stderr, code := policyRun(t, "", "policy", "check", "--config", config); code == 0 || !strings.Contains(stderr, "tests[") {
+			t.Errorf("%s: %d %s", want, code, stderr)
+		}
+	}
+}

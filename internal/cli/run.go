@@ -35,7 +35,7 @@ type RunCmd struct {
 
 // Help is shown by --help.
 func (*RunCmd) Help() string {
-	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
+	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. Where there are SSH targets, ssh, scp and sftp find them as TARGET.doorward with a certificate of the run, and your own ssh agent is taken out. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
 }
 
 // Run mints, runs and revokes.
@@ -60,14 +60,18 @@ func (k *RunCmd) Run(env *Env) error {
 	// An interrupt from the keyboard is the command's to answer, once it runs.
 	// Until then it ends doorward.
 	early, stopEarly := signal.NotifyContext(ctx, os.Interrupt)
+	key, public, err := newSSHKey()
+	if err != nil {
+		return err
+	}
 	var run api.RunStarted
-	err = c.call(early, http.MethodPost, "/api/v1/runs", api.RunRequest{Agent: k.Agent, Task: k.Task, Targets: k.Target, TTL: int64(k.TTL / time.Second)}, &run)
+	err = c.call(early, http.MethodPost, "/api/v1/runs", api.RunRequest{Agent: k.Agent, SSHKey: public, Task: k.Task, Targets: k.Target, TTL: int64(k.TTL / time.Second)}, &run)
 	defer stopEarly()
 	if err != nil {
 		return err
 	}
 	defer endRun(env, c, run.Run)
-	if run.Postgres == nil {
+	if run.Postgres == nil && run.SSH == nil {
 		return exitf(CodeError, "the gate serves no protocol that this command can set up")
 	}
 	dir, err := os.MkdirTemp("", "doorward-run-") // mode 0700
@@ -75,22 +79,50 @@ func (k *RunCmd) Run(env *Env) error {
 		return fmt.Errorf("making a folder for the CA certificate: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, []byte(run.Postgres.CAPEM), 0o600); err != nil {
-		return fmt.Errorf("writing the CA certificate: %w", err)
+	vars := append(withoutOthers(os.Environ()), "DOORWARD_RUN="+run.Run)
+	if run.Postgres != nil {
+		ca := filepath.Join(dir, "ca.pem")
+		if err := os.WriteFile(ca, []byte(run.Postgres.CAPEM), 0o600); err != nil {
+			return fmt.Errorf("writing the CA certificate: %w", err)
+		}
+		database, err := onlyTarget(early, c, run.Targets)
+		if err != nil {
+			return err
+		}
+		vars = append(vars, postgresVars(run.Postgres.Host, run.Postgres.Port, "agent", run.Token, ca, database)...)
 	}
-	database, err := onlyTarget(early, c, run.Targets)
-	if err != nil {
-		return err
+	if run.SSH != nil {
+		more, err := runSSH(early, c, filepath.Join(dir, "ssh"), key, public, &run)
+		if err != nil {
+			return err
+		}
+		vars = append(vars, more...)
 	}
-	vars := slices.Concat(withoutPostgres(os.Environ()),
-		postgresVars(run.Postgres.Host, run.Postgres.Port, "agent", run.Token, ca, database), []string{"DOORWARD_RUN=" + run.Run})
 	fmt.Fprintf(env.Stderr, "doorward: run %s: %s may reach %s until %s, as you and watched; it ends with the command.\n",
 		cleanLine(run.Run), cleanLine(k.Agent), cleanLine(orAll(run.Targets)), when(run.Expires))
 	if early.Err() != nil {
 		return exitf(CodeError, "interrupted before the command began")
 	}
 	return child(ctx, env, path, command[1:], vars)
+}
+
+// runSSH writes the ssh configuration of a run and gives the variables that
+// point at it.
+func runSSH(ctx context.Context, c *client, dir string, key []byte, public string, run *api.RunStarted) ([]string, error) {
+	targets, err := sshTargets(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(run.Targets) > 0 {
+		targets = slices.DeleteFunc(targets, func(t string) bool { return !slices.Contains(run.Targets, t) })
+	}
+	if err := writeSSH(dir, key, public, *run.SSH, targets); err != nil {
+		return nil, err
+	}
+	if err := sshShims(dir); err != nil {
+		return nil, err
+	}
+	return append(sshVars(dir, run.SSH), "PATH="+filepath.Join(dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH")), nil
 }
 
 // onlyTarget gives the target when there is no choice: one was named, or the
@@ -102,7 +134,9 @@ func onlyTarget(ctx context.Context, c *client, named []string) (string, error) 
 			return "", err
 		}
 		for _, t := range all {
-			named = append(named, t.Name)
+			if t.Protocol == "postgres" {
+				named = append(named, t.Name)
+			}
 		}
 	}
 	if len(named) == 1 {
@@ -134,6 +168,15 @@ func postgresVars(host string, port int, user, token, ca, database string) []str
 		vars = append(vars, "PGDATABASE="+database)
 	}
 	return vars
+}
+
+// withoutOthers is withoutPostgres, and takes out what would lead ssh around
+// the gate: an agent with the person's own keys.
+func withoutOthers(vars []string) []string {
+	return slices.DeleteFunc(withoutPostgres(vars), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "SSH_AUTH_SOCK" || name == "SSH_AGENT_PID" || name == "SSH_ASKPASS" || name == "RSYNC_RSH" || name == "GIT_SSH" || name == "GIT_SSH_COMMAND"
+	})
 }
 
 // withoutPostgres takes out what could lead a client around the gate, or hand

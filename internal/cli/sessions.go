@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/internal/api"
+	"github.com/doorward/doorward/internal/replay"
 )
 
 const maxRecording = 1 << 30
@@ -199,6 +200,39 @@ func (k *SessionsWatchCmd) Run(env *Env) error {
 	})
 }
 
+// playOnline plays a session in the terminal if it is one of SSH, and prints
+// its timeline otherwise.
+func playOnline(env *Env, id string, speed *float64) error {
+	if err := checkSpeed(speed); err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	c, err := signedIn()
+	if err != nil {
+		return err
+	}
+	var s api.Session
+	if err := c.call(ctx, http.MethodGet, "/api/v1/sessions/"+url.PathEscape(id), nil, &s); err != nil {
+		return err
+	}
+	if s.Protocol != "ssh" {
+		if speed != nil {
+			return exitf(CodeUsage, "--speed is for --tapes, and for SSH sessions in a terminal")
+		}
+		return replayOnline(env, id, false)
+	}
+	resp, err := c.open(ctx, http.MethodGet, "/api/v1/sessions/"+url.PathEscape(id)+"/tape?format=asciicast", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := replay.PlayCast(ctx, io.LimitReader(resp.Body, maxRecording), env.Stdout, speedOr(speed, 1)); err != nil {
+		return fmt.Errorf("playing the recording: %w", err)
+	}
+	return nil
+}
+
 // replayOnline prints a session's timeline as the gate renders it.
 func replayOnline(env *Env, id string, asJSON bool) error {
 	ctx, stop := interruptible()
@@ -252,7 +286,10 @@ func showTimeline(w io.Writer, t api.Timeline) {
 				fmt.Fprintf(w, "    masked: %s\n", cleanLine(strings.Join(e.Masked, ", ")))
 			}
 		case "outcome":
-			fmt.Fprintf(w, "%s #%d %d rows in %.1f ms", at, e.Request, e.RowCount, e.TookMS)
+			if e.Text == "" {
+				e.Text = fmt.Sprintf("%d rows", e.RowCount)
+			}
+			fmt.Fprintf(w, "%s #%d %s in %.1f ms", at, e.Request, cleanLine(e.Text), e.TookMS)
 			if e.Error != "" {
 				fmt.Fprintf(w, ", error: %s", cleanLine(e.Error))
 			}
@@ -286,8 +323,18 @@ func showRows(w io.Writer, at string, e api.Entry) {
 		}
 	}
 	if e.Text != "" {
-		fmt.Fprintf(w, "%s %s\n", at, cleanLine(e.Kind))
-		block(w, e.Text)
+		fmt.Fprintf(w, "%s %s\n", at, cleanLine(strings.TrimSpace(e.Kind+" "+e.Stream)))
+		if e.Stream != "" {
+			block(w, e.Plain())
+		} else {
+			block(w, e.Text)
+		}
+	}
+	if e.Size != "" {
+		fmt.Fprintf(w, "%s the terminal is now %s\n", at, cleanLine(e.Size))
+	}
+	if e.Dropped > 0 {
+		fmt.Fprintf(w, "    (%d bytes of commands to the terminal are not shown)\n", e.Dropped)
 	}
 	if e.Error != "" {
 		fmt.Fprintf(w, "%s error: %s\n", at, cleanLine(e.Error))

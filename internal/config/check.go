@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorward/doorward/internal/classify/ssh"
 	"github.com/doorward/doorward/internal/mask"
 	"github.com/doorward/doorward/internal/policy"
 )
@@ -71,6 +72,10 @@ func (c *Config) fill() {
 			}
 			t.Postgres = &p
 		}
+		if t.SSH != nil {
+			t.SSH = c.fillSSH(name, t.SSH)
+			or(&c.Listen.SSH, DefaultSSH)
+		}
 		targets[name] = t
 	}
 	c.Targets = targets
@@ -126,6 +131,13 @@ func (c *Config) Ready() error {
 	for name, t := range c.Targets {
 		if t.Postgres != nil {
 			secret("targets."+name+".postgres.password", t.Postgres.Password)
+		}
+		if t.SSH != nil {
+			secret("targets."+name+".ssh.password", t.SSH.Password)
+			secret("targets."+name+".ssh.key", t.SSH.Key)
+			if _, err := t.SSH.PinnedKeys(); err != nil {
+				problems = append(problems, c.where.problem("targets."+name+".ssh.known_hosts", err.Error(), ""))
+			}
 		}
 	}
 	for i, p := range c.Identity.Providers {
@@ -192,17 +204,20 @@ func (k *checker) bad(path, msg, hint string) {
 
 func (k *checker) listeners() {
 	l := k.c.Listen
-	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres} {
+	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres, "ssh": l.SSH} {
 		path := "listen." + key
-		if !k.address(path, addr) {
+		if (addr == "" && key == "ssh") || !k.address(path, addr) {
 			continue
 		}
-		if l.PlaintextOnLoopback && !Loopback(addr) {
+		if key != "ssh" && l.PlaintextOnLoopback && !Loopback(addr) {
 			k.bad(path, "plaintext_on_loopback is set, but this is not a loopback address", "listen on 127.0.0.1 or ::1, or remove plaintext_on_loopback: over a network credentials travel by TLS only")
 		}
 	}
 	if l.Console == l.Postgres {
 		k.bad("listen.postgres", "the console listens here already", "give each its own port")
+	}
+	if l.SSH != "" && (l.SSH == l.Console || l.SSH == l.Postgres) && !strings.HasSuffix(l.SSH, ":0") {
+		k.bad("listen.ssh", "another listener has this address already", "give each its own port")
 	}
 	if strings.ContainsAny(l.Host, ":/ ") && net.ParseIP(l.Host) == nil {
 		k.bad("listen.host", "this is not a host name", "without scheme and port, as in doorward.internal")
@@ -372,9 +387,16 @@ func (k *checker) targets() {
 		if !plainName(name) {
 			k.bad(path, "a target's name has letters, digits, -, _ and . only", "clients write it as the name of the database")
 		}
-		p := k.c.Targets[name].Postgres
-		if p == nil {
-			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … }")
+		p, host := k.c.Targets[name].Postgres, k.c.Targets[name].SSH
+		switch {
+		case p == nil && host == nil:
+			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … } or ssh: { address: …, user: …, key: …, host_keys: … }")
+			continue
+		case p != nil && host != nil:
+			k.bad(path, "the target has two protocols", "make two targets of it")
+			continue
+		case host != nil:
+			k.sshTarget(path+".ssh", host)
 			continue
 		}
 		path += ".postgres"
@@ -489,7 +511,18 @@ func (k *checker) masking() {
 func (k *checker) tests() {
 	for i, t := range k.c.Tests {
 		path := fmt.Sprintf("tests[%d]", i)
-		k.required(path+".sql", t.SQL)
+		switch {
+		case t.SQL != "" && t.SSH != "":
+			k.bad(path+".ssh", "the case has two requests", "make two cases of it")
+		case t.SSH != "":
+			if _, err := ssh.Parse(t.SSH); err != nil {
+				k.bad(path+".ssh", err.Error(), "as in: exec uptime")
+			}
+		case k.c.Targets[t.Target].SSH != nil:
+			k.required(path+".ssh", t.SSH)
+		default:
+			k.required(path+".sql", t.SQL)
+		}
 		if t.Expect != "allow" && t.Expect != "review" && t.Expect != "deny" {
 			k.bad(path+".expect", fmt.Sprintf("%q is not an outcome", clip(t.Expect, 40)), "write allow, review or deny")
 		}

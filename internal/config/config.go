@@ -34,6 +34,7 @@ type Config struct {
 type Listen struct {
 	Console  string `yaml:"console,omitempty"`  // browser and API; default 127.0.0.1:8443
 	Postgres string `yaml:"postgres,omitempty"` // default 127.0.0.1:15432
+	SSH      string `yaml:"ssh,omitempty"`      // default 127.0.0.1:12222 where there is an SSH target
 	Host     string `yaml:"host,omitempty"`     // name by which clients reach doorward; default: from the listeners
 
 	// PlaintextOnLoopback accepts credentials without TLS. It is refused
@@ -117,12 +118,16 @@ type Record struct {
 // Target is one production system: exactly one of its protocols is set.
 type Target struct {
 	Postgres *PostgresTarget `yaml:"postgres,omitempty"`
+	SSH      *SSHTarget      `yaml:"ssh,omitempty"`
 }
 
 // Protocol is the name of the target's protocol.
 func (t Target) Protocol() string {
-	if t.Postgres != nil {
+	switch {
+	case t.Postgres != nil:
 		return "postgres"
+	case t.SSH != nil:
+		return "ssh"
 	}
 	return ""
 }
@@ -147,7 +152,8 @@ type Test struct {
 	Name   string   `yaml:"name,omitempty"`
 	Target string   `yaml:"target"`
 	As     TestWho  `yaml:"as,omitempty"`
-	SQL    string   `yaml:"sql"`
+	SQL    string   `yaml:"sql,omitempty"`   // for a target that speaks SQL
+	SSH    string   `yaml:"ssh,omitempty"`   // for a host: the request as a text, such as "exec uptime"
 	Expect string   `yaml:"expect"`          // allow, review or deny
 	Rule   string   `yaml:"rule,omitempty"`  // the rule that has to decide
 	Masks  []string `yaml:"masks,omitempty"` // masked columns that have to be touched, all of them

@@ -68,6 +68,10 @@ func (c *Config) With(change func(*Config)) (*Config, error) {
 			p := *t.Postgres
 			t.Postgres = &p
 		}
+		if t.SSH != nil {
+			p := *t.SSH
+			t.SSH = &p
+		}
 		raw.Targets[name] = t
 	}
 	change(&raw)

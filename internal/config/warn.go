@@ -16,10 +16,13 @@ func (c *Config) Warnings() []*Problem {
 	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
 		p := c.Targets[name].Postgres
 		path := "targets." + name
-		if p.TLS == "off" && c.unset[path+".postgres.address"] == "" && !Loopback(p.Address) {
+		if host := c.Targets[name].SSH; host != nil && (host.Key.Value != "" || host.Password.Value != "") {
+			warn(path+".ssh", "a credential stands in the file", "write { env: NAME } or { file: PATH }")
+		}
+		if p != nil && p.TLS == "off" && c.unset[path+".postgres.address"] == "" && !Loopback(p.Address) {
 			warn(path+".postgres.tls", "the way to this server is not encrypted", "write tls: verify-full")
 		}
-		if p.Password.Value != "" {
+		if p != nil && p.Password.Value != "" {
 			warn(path+".postgres.password", "a password stands in the file", "write { env: NAME } or { file: PATH }")
 		}
 		if !slices.ContainsFunc(c.Policy.Rules, func(r policy.Rule) bool {

@@ -11,6 +11,8 @@ type (
 	MaskPlan = mask.Plan
 	// CopyMasker masks a COPY stream.
 	CopyMasker = mask.CopyMasker
+	// MaskStream masks a stream of text.
+	MaskStream = mask.Stream
 )
 
 // Passes reports whether the plan lets the bytes of a column pass unseen.
@@ -20,4 +22,14 @@ func Passes(p *MaskPlan, col int) bool { return p.Column(col) == mask.Pass }
 // that free text of the target is not to be trusted.
 func (s *Session) MasksColumns() bool {
 	return s.gate.rules.Load().Masks.Columns(s.Target.Name)
+}
+
+// Stream starts masking a stream of text that the session's target sends. It is
+// nil where nothing is looked for: the bytes pass as they are.
+func (s *Session) Stream() *MaskStream {
+	m := s.gate.rules.Load().Masks
+	if !m.Detects(s.Target.Name) {
+		return nil
+	}
+	return m.Stream(s.Target.Name)
 }

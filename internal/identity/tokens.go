@@ -97,12 +97,35 @@ func (s *Service) own(ctx context.Context, token string) (doorward.Identity, tim
 
 // lookup finds a credential by its token and checks that it is still good.
 func (s *Service) lookup(ctx context.Context, token, prefix string, kind store.CredentialKind) (store.Credential, error) {
-	var none store.Credential
 	hash, err := tokenHash(token, prefix)
 	if err != nil {
-		return none, err
+		return store.Credential{}, err
 	}
 	c, err := s.store.CredentialByHash(ctx, hash)
+	return s.good(c, err, kind)
+}
+
+// byID finds a credential of a person or an agent by its id, for a caller that
+// has proved by a certificate of doorward's own that it may use it.
+func (s *Service) byID(ctx context.Context, id string) (doorward.Identity, error) {
+	c, err := s.store.Credential(ctx, id)
+	kind := c.Kind
+	if kind != store.AgentCredential {
+		kind = store.PersonCredential
+	}
+	if c, err = s.good(c, err, kind); err != nil {
+		return doorward.Identity{}, err
+	}
+	if s.Revoked(c.Identity.Credential) {
+		return doorward.Identity{}, errors.New("the credential was revoked")
+	}
+	s.touch(&c)
+	return clone(c.Identity), nil
+}
+
+// good checks that a credential that was found, if it was, may still be used.
+func (s *Service) good(c store.Credential, err error, kind store.CredentialKind) (store.Credential, error) {
+	var none store.Credential
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return none, errors.New("no doorward token with this secret")

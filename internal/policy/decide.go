@@ -25,6 +25,7 @@ type Input struct {
 type view struct {
 	rules []*rule
 	hint  func() string
+	runs  func() string // as hint, for commands; "" where no rule is about them
 }
 
 // Decide answers the one question of this package. It is a pure function of
@@ -65,6 +66,9 @@ func (p *Policy) decide(in Input) doorward.Decision {
 			continue
 		}
 		if r.outside != nil && within(r.outside, e) {
+			continue
+		}
+		if len(r.Commands) > 0 && !matchCommands(r.commands, e) {
 			continue
 		}
 		ok, err := r.when.holds(&f)
@@ -124,10 +128,10 @@ func (p *Policy) CouldAnyoneWrite(target string) bool {
 	w := notReadOnly(nil, target)
 	could := false
 	for _, r := range p.rules {
-		switch possible := r.when.possible(w); {
+		switch possible := r.possible(w); {
 		case !r.targets.match(target) || possible == no:
 		case r.outcome == doorward.Deny:
-			if possible == yes && r.Who.IsZero() && r.objects == nil && r.outside == nil {
+			if possible == yes && r.Who.IsZero() {
 				return false
 			}
 		default:
@@ -145,10 +149,10 @@ func (p *Policy) could(id *doorward.Identity, target string, w world) bool {
 	for _, r := range p.prepare(id, target).rules {
 		switch {
 		case r.outcome == doorward.Deny:
-			if r.objects == nil && r.outside == nil && r.when.possible(w) == yes {
+			if r.possible(w) == yes {
 				return false
 			}
-		case r.when.possible(w) != no:
+		case r.possible(w) != no:
 			any = true
 		}
 	}
@@ -216,12 +220,13 @@ func (p *Policy) newView(id *doorward.Identity, target string) *view {
 	// The memo must not keep the caller's identity: it may be changed.
 	who := doorward.Identity{Name: strings.Clone(id.Name), Agent: id.Agent, Provider: id.Provider, Workload: id.Workload, Groups: slices.Clone(id.Groups)}
 	v.hint = sync.OnceValue(func() string { return v.possibilities(&who, target) })
+	v.runs = sync.OnceValue(func() string { return v.commandHint(&who, target) })
 	return v
 }
 
-// within reports whether every object of the effect is in the list. Settings
-// and columns do not count: settings hold no data, and a column's relation is
-// an object of its own. Whatever else a classifier may name has to be listed.
+// within reports whether every object of the effect is in the list. Settings,
+// accounts and columns do not count: settings hold no data, the target says
+// which accounts there are, and a column's relation is an object of its own. Whatever else a classifier may name has to be listed.
 // An effect that touches nothing at all is within every list.
 func within(list *objectPatterns, e *doorward.Effect) bool {
 	for i := range e.Objects {
@@ -233,7 +238,7 @@ func within(list *objectPatterns, e *doorward.Effect) bool {
 }
 
 func counts(o *doorward.Object) bool {
-	return o.Kind != "setting" && o.Kind != "limit" && o.Kind != "column"
+	return o.Kind != "setting" && o.Kind != "limit" && o.Kind != "account" && o.Kind != "column"
 }
 
 func deny(rule, reason, hint string) doorward.Decision {

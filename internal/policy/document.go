@@ -22,20 +22,22 @@ type Document struct {
 
 // Rule is one rule. All parts that are given must match for it to apply.
 type Rule struct {
-	Name       string    `yaml:"name" json:"name"`                                 // unique; shown to people and kept in the record
-	Who        Who       `yaml:"who,omitempty" json:"who,omitzero"`                // empty: everybody
-	Targets    []string  `yaml:"targets" json:"targets"`                           // globs over target names
-	When       string    `yaml:"when,omitempty" json:"when,omitempty"`             // CEL; empty: always
-	Objects    []string  `yaml:"objects,omitempty" json:"objects,omitempty"`       // applies only if every object is in this list
-	Outside    []string  `yaml:"outside,omitempty" json:"outside,omitempty"`       // applies only if some object is not in this list
-	Then       string    `yaml:"then" json:"then"`                                 // allow, review or deny
-	Hint       string    `yaml:"hint,omitempty" json:"hint,omitempty"`             // what would be allowed instead
-	Reason     string    `yaml:"reason,omitempty" json:"reason,omitempty"`         // for people
-	Reviewers  Reviewers `yaml:"reviewers,omitempty" json:"reviewers,omitzero"`    // who may say yes; for review
-	Limits     Limits    `yaml:"limits,omitempty" json:"limits,omitzero"`          // for allow and review
-	MaxRows    int64     `yaml:"max_rows,omitempty" json:"max_rows,omitempty"`     // row bound that an approval carries; for review
-	Incomplete bool      `yaml:"incomplete,omitempty" json:"incomplete,omitempty"` // may send what is not fully understood to review
-	Preview    bool      `yaml:"preview,omitempty" json:"preview,omitempty"`       // the reviewer is to see a measured preview; for review
+	Name       string            `yaml:"name" json:"name"`                                 // unique; shown to people and kept in the record
+	Who        Who               `yaml:"who,omitempty" json:"who,omitzero"`                // empty: everybody
+	Targets    []string          `yaml:"targets" json:"targets"`                           // globs over target names
+	When       string            `yaml:"when,omitempty" json:"when,omitempty"`             // CEL; empty: always
+	Objects    []string          `yaml:"objects,omitempty" json:"objects,omitempty"`       // applies only if every object is in this list
+	Outside    []string          `yaml:"outside,omitempty" json:"outside,omitempty"`       // applies only if some object is not in this list
+	Commands   []string          `yaml:"commands,omitempty" json:"commands,omitempty"`     // applies only to one plain command that matches one of these
+	Words      map[string]string `yaml:"words,omitempty" json:"words,omitempty"`           // what {name} stands for in commands: a regular expression for one word, or a part of it
+	Then       string            `yaml:"then" json:"then"`                                 // allow, review or deny
+	Hint       string            `yaml:"hint,omitempty" json:"hint,omitempty"`             // what would be allowed instead
+	Reason     string            `yaml:"reason,omitempty" json:"reason,omitempty"`         // for people
+	Reviewers  Reviewers         `yaml:"reviewers,omitempty" json:"reviewers,omitzero"`    // who may say yes; for review
+	Limits     Limits            `yaml:"limits,omitempty" json:"limits,omitzero"`          // for allow and review
+	MaxRows    int64             `yaml:"max_rows,omitempty" json:"max_rows,omitempty"`     // row bound that an approval carries; for review
+	Incomplete bool              `yaml:"incomplete,omitempty" json:"incomplete,omitempty"` // may send what is not fully understood to review
+	Preview    bool              `yaml:"preview,omitempty" json:"preview,omitempty"`       // the reviewer is to see a measured preview; for review
 }
 
 // Who says whom a rule is about. Users, groups and workloads name the

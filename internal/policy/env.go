@@ -46,6 +46,7 @@ var fields = map[string]map[string]field{
 		"verbs":           {types.NewListType(types.StringType), func(f *facts) any { return f.effect.Verbs.Names() }},
 		"kinds":           {types.NewListType(types.StringType), func(f *facts) any { return notNil(f.effect.Kinds) }},
 		"objects":         {types.NewListType(types.NewObjectType(typeObject)), func(f *facts) any { return f.objects() }},
+		"commands":        {types.NewListType(types.NewListType(types.StringType)), func(f *facts) any { return words(f.effect.Commands) }},
 		"unbounded":       {types.BoolType, func(f *facts) any { return f.effect.Traits.Has(doorward.TraitUnbounded) }},
 		"mass_read":       {types.BoolType, func(f *facts) any { return f.effect.Traits.Has(doorward.TraitMassRead) }},
 		"multi_statement": {types.BoolType, func(f *facts) any { return f.effect.Traits.Has(doorward.TraitMulti) }},
@@ -80,6 +81,13 @@ var fields = map[string]map[string]field{
 }
 
 var weekdays = [...]string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
+
+func words(commands [][]string) [][]string {
+	if commands == nil {
+		return [][]string{}
+	}
+	return commands
+}
 
 func notNil(s []string) []string {
 	if s == nil {

@@ -47,6 +47,7 @@ type rule struct {
 	principal bool // users, groups or workloads were given
 	objects   *objectPatterns
 	outside   *objectPatterns
+	commands  []commandPattern
 	when      condition
 	limits    doorward.Limits
 	quorum    doorward.Quorum
@@ -158,6 +159,8 @@ func compileRule(i int, doc Rule) (*rule, Errors) {
 			}
 		}
 	}
+	list("commands", doc.Commands)
+	compileCommands(r, bad)
 	r.objects, r.outside = newObjectPatterns(doc.Objects), newObjectPatterns(doc.Outside)
 	when, err := compileCondition(doc.When)
 	if err != nil {

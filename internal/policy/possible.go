@@ -70,6 +70,27 @@ func (c *condition) possible(w world) tri {
 	return possible(c.expr, w)
 }
 
+// possible says whether the rule can apply in the world. Its lists may match or
+// not, but `commands` matches commands only, whose verbs are few.
+func (r *rule) possible(w world) tri {
+	out := r.when.possible(w)
+	if r.objects != nil || r.outside != nil || len(r.Commands) > 0 {
+		out = min(out, maybe)
+	}
+	if len(r.Commands) == 0 {
+		return out
+	}
+	if w.flags["read_only"] == yes {
+		return no
+	}
+	for _, verb := range (doorward.VerbUpdate | doorward.VerbDelete | doorward.VerbDefine | doorward.VerbGrant | doorward.VerbAdmin | doorward.VerbUnknown).Names() {
+		if w.verbs[verb] == yes {
+			return no
+		}
+	}
+	return out
+}
+
 func possible(e ast.Expr, w world) tri {
 	if b, ok := literal[bool](e); ok {
 		return triOf(b)

@@ -15,6 +15,7 @@ type Possibility struct {
 	When      string   `json:"when,omitempty"`      // the condition, if it is open whether it holds
 	Objects   []string `json:"objects,omitempty"`   // only if all it touches is in this list
 	Outside   []string `json:"outside,omitempty"`   // only if something it touches is not in this list
+	Commands  []string `json:"commands,omitempty"`  // only if it is one plain command that matches one of these
 	Reviewers []string `json:"reviewers,omitempty"` // who may say yes
 }
 
@@ -26,13 +27,13 @@ func (p *Policy) WhoCan(target string, verb doorward.Verb) []Possibility {
 	out := []Possibility{}
 	for _, outcome := range []doorward.Outcome{doorward.Deny, doorward.Hold, doorward.Allow} {
 		for _, r := range p.rules {
-			could := r.when.possible(w)
+			could, open := r.possible(w), r.when.possible(w) == maybe
 			if r.outcome != outcome || !r.targets.match(target) || could == no {
 				continue
 			}
-			x := Possibility{Rule: r.Name, Who: r.Who, Decision: outcome.String(), Always: could == yes && r.objects == nil && r.outside == nil,
-				Objects: r.Objects, Outside: r.Outside}
-			if could == maybe {
+			x := Possibility{Rule: r.Name, Who: r.Who, Decision: outcome.String(), Always: could == yes,
+				Objects: r.Objects, Outside: r.Outside, Commands: r.Commands}
+			if open {
 				x.When = strings.Join(strings.Fields(r.When), " ")
 			}
 			if outcome == doorward.Hold {

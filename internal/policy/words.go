@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/doorward/doorward"
@@ -43,6 +44,17 @@ func denyHint(r *rule, e *doorward.Effect, v *view) string {
 	case e.Hint != "":
 		return e.Hint
 	}
+	return v.hintFor(e)
+}
+
+// hintFor says what is open to the identity: commands to those who run
+// commands.
+func (v *view) hintFor(e *doorward.Effect) string {
+	if slices.Contains(e.Kinds, kindExec) || slices.Contains(e.Kinds, "script") {
+		if hint := v.runs(); hint != "" {
+			return hint
+		}
+	}
 	return v.hint()
 }
 
@@ -61,7 +73,7 @@ func defaultHint(e *doorward.Effect, v *view) string {
 	if e.Hint != "" {
 		return e.Hint
 	}
-	return v.hint()
+	return v.hintFor(e)
 }
 
 // possibilities says what the identity could do on the target instead.
@@ -71,10 +83,10 @@ func (v *view) possibilities(id *doorward.Identity, target string) string {
 		w := doing(id, target, verb)
 		best := doorward.Deny
 		for _, r := range v.rules {
-			if r.when.possible(w) == no {
+			if r.possible(w) == no {
 				continue
 			}
-			if r.outcome == doorward.Deny && r.when.possible(w) == yes && r.objects == nil && r.outside == nil {
+			if r.outcome == doorward.Deny && r.possible(w) == yes {
 				best = doorward.Deny
 				break
 			}

@@ -159,6 +159,7 @@ func Start(t testing.TB, change func(*api.Deps)) *House {
 			}
 			return a, nil
 		},
+		SSH: func(string, doorward.Identity) (api.SSHAccess, error) { return api.SSHAccess{}, api.ErrNoSSH },
 		Targets: func() []api.TargetInfo {
 			return []api.TargetInfo{
 				{Name: "orders-db", Protocol: "postgres", Host: "127.0.0.1", Port: 15432, CAPEM: h.CA},

@@ -1,0 +1,398 @@
+package ssh
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/upstream"
+	wire "github.com/doorward/doorward/internal/wire/ssh"
+)
+
+const (
+	chunk     = 32 << 10
+	lineWait  = 100 * time.Millisecond // how long a line without its end is held back
+	ptyWait   = 30 * time.Millisecond  // the same in front of a person
+	endWait   = 5 * time.Second        // for the rest of the output after the end was told
+	writeWait = 5 * time.Minute        // for a client that does not read
+)
+
+// relay moves what one permit lets run: three streams and an end. Everything
+// towards the client goes through emit, one frame at a time.
+type relay struct {
+	x    *channel
+	proc *upstream.SSHProcess
+	p    *gate.Permit
+	r    *gate.Reply
+	keys *keys // at a terminal
+
+	mu    sync.Mutex // over r: one frame at a time, however long the client takes
+	state sync.Mutex // over cut and fault
+	cut   *doorward.Denial
+	fault error
+	since atomic.Int64 // when the frame that is being sent was begun; 0: none is
+	stop  sync.Once
+}
+
+// run starts what the permit is for and relays it to its end.
+func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
+	proc, err := up.Start(p)
+	if err != nil {
+		x.c.srv.opt.Log.Warn("a target did not start what was permitted", "target", x.s.Target.Name, "session", x.s.ID(), "error", err)
+		d := &doorward.Denial{Decision: "error", Reason: "the target did not start it: " + err.Error()}
+		return errors.Join(p.Reply().Done("not run"), x.s.Note(d.Reason), d)
+	}
+	defer proc.Close()
+	l := &relay{x: x, proc: proc, p: p, r: p.Reply()}
+	if err := l.r.Durable(x.s.Context()); err != nil {
+		return errors.Join(err, l.r.Done("connection lost"))
+	}
+	if x.want.PTY != nil {
+		l.keys = &keys{}
+		if err := l.emit(wire.AppendWindow(nil, x.want.PTY.Columns, x.want.PTY.Rows), 0, 0); err != nil {
+			return errors.Join(err, l.r.Done("connection lost"))
+		}
+	}
+	if t := p.Limits().Time; t > 0 {
+		limit := time.AfterFunc(t, func() {
+			l.end(&doorward.Denial{Decision: "deny", Reason: fmt.Sprintf("stopped at the time limit of %s", t), Hint: "Ask for less at once."})
+		})
+		defer limit.Stop()
+	}
+	over := make(chan struct{})
+	var side sync.WaitGroup
+	side.Add(1)
+	go func() { defer side.Done(); l.control(over) }()
+	go l.input()
+	var out sync.WaitGroup
+	for _, stream := range []struct {
+		kind byte
+		from io.Reader
+	}{{wire.Output, proc}, {wire.Errors, proc.Stderr()}} {
+		out.Add(1)
+		go func() {
+			defer out.Done()
+			l.output(stream.kind, stream.from)
+		}()
+	}
+	drained := make(chan struct{})
+	go func() { out.Wait(); close(drained) }()
+	end := upstream.SSHEnd{}
+	select {
+	case end = <-proc.Ended:
+		select {
+		case <-drained:
+		case <-time.After(endWait):
+			l.halt()
+			<-drained
+		}
+	case <-drained:
+		select {
+		case end = <-proc.Ended:
+		case <-time.After(endWait):
+		}
+	}
+	close(over)
+	side.Wait()
+	if l.keys != nil {
+		if t, ok := l.keys.rest(); ok {
+			if err := l.keep(t); err != nil {
+				l.broken(err)
+			}
+		}
+	}
+	return l.finish(end)
+}
+
+// finish tells the client and the record how it ended.
+func (l *relay) finish(end upstream.SSHEnd) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cut, fault := l.stopped()
+	if fault != nil {
+		return errors.Join(fault, l.r.Done("connection lost"))
+	}
+	if err := l.x.s.Err(); err != nil {
+		return errors.Join(err, l.r.Done("ended"))
+	}
+	code, frame := "", []byte(nil)
+	switch {
+	case cut != nil:
+		if err := errors.Join(l.r.Next(0, "stopped: "+cut.Reason), l.x.s.Note(cut.Reason)); err != nil {
+			return err
+		}
+		return cut
+	case !end.Known:
+		code, frame = "the target did not say how it ended", wire.AppendExit(nil, statusFailed)
+	case end.Signal != "":
+		code, frame = "signal "+end.Signal, wire.Append(nil, wire.Signal, []byte(end.Signal))
+	default:
+		frame = wire.AppendExit(nil, end.Status)
+		if end.Status != 0 {
+			code = fmt.Sprintf("exit status %d", end.Status)
+		}
+	}
+	if err := l.r.Release(frame); err != nil {
+		return errors.Join(err, l.r.Next(0, code))
+	}
+	return l.r.Next(0, code)
+}
+
+// end stops what runs, for a reason that the client is told.
+func (l *relay) end(why *doorward.Denial) {
+	l.state.Lock()
+	if l.cut == nil {
+		l.cut = why
+	}
+	l.state.Unlock()
+	l.halt()
+}
+
+// stopped says why the relay was stopped, if it was.
+func (l *relay) stopped() (cut *doorward.Denial, fault error) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.cut, l.fault
+}
+
+// broken stops what runs because it can no longer be relayed.
+func (l *relay) broken(err error) {
+	l.state.Lock()
+	if l.fault == nil {
+		l.fault = err
+	}
+	l.state.Unlock()
+	l.halt()
+}
+
+// halt ends what runs at the target: first by a signal, then by closing it.
+func (l *relay) halt() {
+	l.stop.Do(func() {
+		go func() {
+			_ = l.proc.Signal("TERM")
+			_ = l.proc.Signal("KILL")
+			_ = l.proc.Close()
+		}()
+	})
+}
+
+// emit records and sends frames that say n more bytes and rows more lines.
+func (l *relay) emit(frames []byte, rows int64, n int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cut, _ := l.stopped(); cut != nil {
+		return nil
+	}
+	if n > 0 && !l.r.Pour(rows, n) {
+		over := l.r.Over()
+		over.Hint = "Ask for less at once."
+		l.end(over)
+		return nil
+	}
+	if l.keys != nil && n > 0 {
+		l.keys.show(frames[wire.HeaderLen:])
+	}
+	l.since.Store(time.Now().UnixNano())
+	defer l.since.Store(0)
+	return l.r.Release(frames)
+}
+
+var newline = []byte{'\n'}
+
+// output relays one of the target's streams, masked.
+func (l *relay) output(kind byte, from io.Reader) {
+	s := l.x.s.Stream()
+	hold := lineWait
+	if l.x.want.PTY != nil {
+		hold = ptyWait
+	}
+	var frame []byte
+	send := func(b []byte) bool {
+		for len(b) > 0 {
+			part := b[:min(len(b), wire.MaxBody)]
+			b = b[len(part):]
+			frame = wire.Append(frame[:0], kind, part)
+			if err := l.emit(frame, int64(bytes.Count(part, newline)), len(part)); err != nil {
+				l.broken(err)
+				return false
+			}
+		}
+		return true
+	}
+	if s == nil { // nothing is looked for
+		buf := make([]byte, chunk)
+		for {
+			n, err := from.Read(buf)
+			if n > 0 && !send(buf[:n]) {
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+	l.masked(s, from, hold, send)
+}
+
+// masked is output through a masking stream: a line without its end goes out
+// when nothing more has come for a while.
+func (l *relay) masked(s *gate.MaskStream, from io.Reader, hold time.Duration, send func([]byte) bool) {
+	type piece struct {
+		b   []byte
+		err error
+	}
+	pieces, taken := make(chan piece), make(chan struct{})
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		buf := make([]byte, chunk)
+		for {
+			n, err := from.Read(buf)
+			select {
+			case pieces <- piece{buf[:n], err}:
+			case <-done:
+				return
+			}
+			if err != nil {
+				return
+			}
+			select {
+			case <-taken:
+			case <-done:
+				return
+			}
+		}
+	}()
+	wait := time.NewTimer(time.Hour)
+	defer wait.Stop()
+	var out []byte
+	for {
+		select {
+		case p := <-pieces:
+			out = s.Write(out[:0], p.b)
+			if p.err != nil {
+				out = s.Flush(out)
+			}
+			if !send(out) || p.err != nil {
+				return
+			}
+			taken <- struct{}{}
+			if s.Held() > 0 {
+				wait.Reset(hold)
+			} else {
+				wait.Stop()
+			}
+		case <-wait.C:
+			if out = s.Flush(out[:0]); !send(out) {
+				return
+			}
+		}
+	}
+}
+
+// input relays what the client types or streams.
+func (l *relay) input() {
+	buf := make([]byte, chunk)
+	for {
+		n, err := l.x.ch.Read(buf)
+		if n > 0 {
+			// Not under the lock of the output: a client may wait to be read
+			// before it reads.
+			if e := l.record(buf[:n]); e != nil {
+				l.broken(e)
+				return
+			}
+			if e := l.proc.Stream(l.p, buf[:n]); e != nil {
+				return // it ended, and its end comes by the other way
+			}
+		}
+		if err != nil {
+			_ = l.proc.CloseWrite()
+			return
+		}
+	}
+}
+
+// record keeps what the client sends: at a terminal, what the screen shows of it.
+func (l *relay) record(b []byte) error {
+	if l.keys == nil {
+		return l.r.Input(b)
+	}
+	for _, t := range l.keys.press(b) {
+		if err := l.keep(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *relay) keep(t typed) error {
+	if len(t.keys) > 0 {
+		if err := l.r.Input(t.keys); err != nil {
+			return err
+		}
+	}
+	if t.note != "" {
+		return l.x.s.Note(l.x.s.Text(t.note))
+	}
+	return nil
+}
+
+// control passes window changes and signals on, and sees the client leave.
+func (l *relay) control(over chan struct{}) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-l.x.wins:
+			switch r.Type {
+			case "window-change":
+				var m struct{ Columns, Rows, Width, Height uint32 }
+				if l.x.want.PTY == nil || ssh.Unmarshal(r.Payload, &m) != nil {
+					continue
+				}
+				m.Columns, m.Rows = min(m.Columns, 10000), min(m.Rows, 10000)
+				if err := l.emit(wire.AppendWindow(nil, m.Columns, m.Rows), 0, 0); err != nil {
+					l.broken(err)
+					return
+				}
+				_ = l.proc.Resize(m.Columns, m.Rows)
+			case "signal":
+				var m struct{ Name string }
+				if ssh.Unmarshal(r.Payload, &m) != nil {
+					continue
+				}
+				if err := l.x.s.Note("signal " + printable(m.Name)); err != nil {
+					l.broken(err)
+					return
+				}
+				_ = l.proc.Signal(m.Name)
+			}
+		case <-tick.C:
+			if l.x.gone.Load() {
+				l.broken(errClientLeft)
+				return
+			}
+			if at := l.since.Load(); at != 0 && time.Since(time.Unix(0, at)) > writeWait {
+				l.broken(errors.New("the client does not read"))
+				_ = l.x.c.raw.Close()
+				return
+			}
+		case <-l.x.s.Context().Done():
+			l.halt()
+			return
+		case <-over:
+			return
+		}
+	}
+}
+
+var errClientLeft = errors.New("the client left")

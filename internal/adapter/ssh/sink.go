@@ -1,0 +1,80 @@
+package ssh
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	wire "github.com/doorward/doorward/internal/wire/ssh"
+)
+
+// sink is the client's end of a session: it takes the frames that the gate
+// releases and writes what they say to the channel.
+type sink struct {
+	mu   sync.Mutex
+	ch   ssh.Channel // nil before there is one
+	done bool
+}
+
+var errNoChannel = errors.New("the client has no channel yet")
+
+// use makes the sink write to a channel.
+func (k *sink) use(ch ssh.Channel) {
+	k.mu.Lock()
+	k.ch = ch
+	k.mu.Unlock()
+}
+
+func (k *sink) end() {
+	k.mu.Lock()
+	k.done = true
+	k.mu.Unlock()
+}
+
+func (k *sink) ended() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.done
+}
+
+// Write implements io.Writer for whole frames.
+func (k *sink) Write(frames []byte) (int, error) {
+	k.mu.Lock()
+	ch := k.ch
+	k.mu.Unlock()
+	if ch == nil {
+		return 0, errNoChannel
+	}
+	n := len(frames)
+	for len(frames) > 0 {
+		kind, body, rest, err := wire.Next(frames)
+		if err != nil {
+			return 0, err
+		}
+		if body == nil {
+			return 0, io.ErrShortWrite
+		}
+		frames = rest
+		switch kind {
+		case wire.Output:
+			_, err = ch.Write(body)
+		case wire.Errors, wire.Message:
+			_, err = ch.Stderr().Write(body)
+		case wire.Exit:
+			_, err = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{binary.BigEndian.Uint32(body)}))
+		case wire.Signal:
+			_, err = ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
+				Signal        string
+				Core          bool
+				Message, Lang string
+			}{string(body), false, "", ""}))
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,191 @@
+package ssh
+
+import (
+	"cmp"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/doorward/doorward"
+)
+
+// Kinds of effects that are not a request's own kind.
+const (
+	EffectScript = "script" // exec with shell syntax
+	EffectPTY    = "pty"    // beside exec and script: the client also asked for a terminal
+)
+
+// Read says what a request's text would do. The error is [ErrRequest]: the
+// text is not a request, or a script that cannot be read at all. A script that
+// is not understood is no error; its effect is incomplete.
+//
+// A plain command has the kind "exec", and its words in Commands; with shell
+// syntax the kind is "script". On a terminal the kind "pty" comes beside it: a
+// program that has one may start a pager or an editor, in which whoever types
+// can run anything.
+func Read(text string) (*doorward.Reading, error) {
+	r, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	e := doorward.Effect{Complete: true, Bound: -1}
+	objs := objects{}
+	switch r.Kind {
+	case KindExec:
+		if err := readExec(r.Command, &e, objs); err != nil {
+			return nil, err
+		}
+		if r.PTY != nil {
+			e.Kinds = append(e.Kinds, EffectPTY)
+		}
+	case KindShell:
+		e.Kinds, e.Verbs = []string{KindShell}, doorward.VerbExecute
+	case KindSubsystem:
+		if r.Subsystem == "sftp" {
+			e.Kinds, e.Verbs = []string{"sftp"}, doorward.VerbSession
+			break
+		}
+		e.Kinds = []string{KindSubsystem}
+		objs.add("subsystem", r.Subsystem, doorward.VerbExecute)
+	case KindFile:
+		readFile(r.File, &e, objs)
+	case KindForward:
+		e.Kinds, e.Traits = []string{KindForward}, doorward.TraitLeaves
+		objs.add("address", address(r.Host, r.Port), doorward.VerbExecute)
+	}
+	if r.Account != "" {
+		objs.add("account", r.Account, doorward.VerbSession)
+	}
+	for _, v := range r.Env {
+		objs.add("setting", v.Name, doorward.VerbSession)
+	}
+	e.Objects = objs.sorted()
+	for _, o := range e.Objects {
+		e.Verbs |= o.Verb
+	}
+	return &doorward.Reading{Effect: e, Statements: []doorward.Statement{{Kind: e.Kinds[0], Text: text, Effect: e}}}, nil
+}
+
+func readExec(command string, e *doorward.Effect, objs objects) error {
+	if argv, ok := plain(command); ok {
+		e.Kinds, e.Verbs, e.Commands = []string{KindExec}, doorward.VerbExecute, [][]string{argv}
+		objs.add("command", argv[0], doorward.VerbExecute)
+		copyFiles(argv, objs)
+		return nil
+	}
+	s, err := readScript(command)
+	if err != nil {
+		return err
+	}
+	e.Kinds, e.Verbs, e.Complete = []string{EffectScript}, doorward.VerbExecute, s.sure
+	if s.calls > 1 {
+		e.Traits |= doorward.TraitMulti
+	}
+	if s.leaves {
+		e.Traits |= doorward.TraitLeaves
+	}
+	for k, v := range s.objects {
+		objs.add(k.kind, k.name, v)
+	}
+	return nil
+}
+
+// copyFiles adds the paths of the old scp protocol, in which the client starts
+// scp -f (from) or scp -t (to) on the host. Whatever is no option is taken for
+// a path: one too many makes rules stricter.
+func copyFiles(argv []string, objs objects) {
+	if path.Base(argv[0]) != "scp" {
+		return
+	}
+	var verb doorward.Verb
+	for _, a := range argv[1:] {
+		if strings.HasPrefix(a, "-") && strings.Contains(a, "f") {
+			verb |= doorward.VerbRead
+		}
+		if strings.HasPrefix(a, "-") && strings.Contains(a, "t") {
+			verb |= doorward.VerbCreate
+		}
+	}
+	if verb == 0 {
+		return
+	}
+	options := true
+	for _, a := range argv[1:] {
+		if options && strings.HasPrefix(a, "-") && a != "-" {
+			options = a != "--"
+			continue
+		}
+		objs.add("file", clean(a), verb)
+	}
+}
+
+// readFile gives the effect of one file operation.
+func readFile(f *File, e *doorward.Effect, objs objects) {
+	e.Kinds = []string{KindFile + " " + f.Op}
+	verb := doorward.VerbUpdate
+	switch f.Op {
+	case "read", "list", "stat", "lstat", "readlink":
+		verb = doorward.VerbRead
+	case "write":
+		if slices.Contains(f.Flags, "create") {
+			verb |= doorward.VerbCreate
+		}
+		if slices.Contains(f.Flags, "read") {
+			verb |= doorward.VerbRead
+		}
+	case "mkdir", "symlink":
+		verb = doorward.VerbCreate
+	case "remove", "rmdir":
+		verb = doorward.VerbDelete
+	}
+	objs.add("file", f.Path, verb)
+	switch {
+	case f.Op == "rename":
+		objs.add("file", f.To, verb)
+	case f.Op == "symlink" && f.To[0] == '/':
+		objs.add("file", path.Clean(f.To), verb)
+	case f.Op == "symlink":
+		objs.add("file", path.Join(path.Dir(f.Path), f.To), verb)
+	}
+}
+
+// address is "host:port" in one way of writing, as net.JoinHostPort has it.
+func address(host string, port uint32) string {
+	host = strings.ToLower(host)
+	if a, err := netip.ParseAddr(host); err == nil {
+		host = a.Unmap().String()
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.FormatUint(uint64(port), 10)
+}
+
+// clean removes what would make one file have many names; a relative path
+// stays relative.
+func clean(p string) string {
+	if p == "" {
+		return "."
+	}
+	return path.Clean(p)
+}
+
+type objectKey struct{ kind, name string }
+
+// objects collects what a request touches.
+type objects map[objectKey]doorward.Verb
+
+func (o objects) add(kind, name string, verb doorward.Verb) { o[objectKey{kind, name}] |= verb }
+
+func (o objects) sorted() []doorward.Object {
+	var out []doorward.Object
+	for k, v := range o {
+		out = append(out, doorward.Object{Kind: k.kind, Name: k.name, Verb: v})
+	}
+	slices.SortFunc(out, func(a, b doorward.Object) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}

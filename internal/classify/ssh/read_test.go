@@ -1,0 +1,240 @@
+package ssh
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doorward/doorward"
+)
+
+func readRequest(t testing.TB, r Request) *doorward.Effect {
+	t.Helper()
+	text, err := r.Text()
+	if err != nil {
+		t.Fatalf("%+v: %v", r, err)
+	}
+	reading, err := Read(text)
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return &reading.Effect
+}
+
+// brief is an effect in one line: kinds | verbs | objects | traits, and
+// "incomplete".
+func brief(e *doorward.Effect) string {
+	var objs []string
+	for _, o := range e.Objects {
+		objs = append(objs, o.Kind+":"+o.Name+"="+o.Verb.String())
+	}
+	s := fmt.Sprintf("%s | %s | %s", strings.Join(e.Kinds, ","), e.Verbs, strings.Join(objs, " "))
+	if e.Traits != 0 {
+		s += " | " + strings.Join(e.Traits.Names(), ",")
+	}
+	if !e.Complete {
+		s += " | incomplete"
+	}
+	return s
+}
+
+func TestRead(t *testing.T) {
+	file := func(op, path, to string, flags ...string) Request {
+		return Request{Kind: KindFile, File: &File{Op: op, Path: path, Asked: "x", To: to, Flags: flags}}
+	}
+	command := func(c string) Request { return Request{Kind: KindExec, Command: c} }
+	onTerminal := command("systemctl status app")
+	onTerminal.PTY = &PTY{Term: "xterm"}
+	script := command("a; b")
+	script.PTY = onTerminal.PTY
+	for _, c := range []struct {
+		r    Request
+		want string
+	}{
+		{command("systemctl status app"), "exec | execute | command:systemctl=execute"},
+		{onTerminal, "exec,pty | execute | command:systemctl=execute"},
+		{script, "script,pty | execute | command:a=execute command:b=execute | multi_statement"},
+		{Request{Kind: KindExec, Command: "ls", Account: "root", Env: []Variable{{"LC_A", "x"}, {"LANG", "C"}, {"LANG", "D"}}},
+			"exec | execute,session | account:root=session command:ls=execute setting:LANG=session setting:LC_A=session"},
+		{Request{Kind: KindShell, PTY: onTerminal.PTY}, "shell | execute | "},
+		{Request{Kind: KindSubsystem, Subsystem: "sftp"}, "sftp | session | "},
+		{Request{Kind: KindSubsystem, Subsystem: "netconf"}, "subsystem | execute | subsystem:netconf=execute"},
+		{Request{Kind: KindForward, Host: "DB.internal", Port: 5432}, "forward | execute | address:db.internal:5432=execute | leaves"},
+		{Request{Kind: KindForward, Host: "0:0::1", Port: 22}, "forward | execute | address:[::1]:22=execute | leaves"},
+		{Request{Kind: KindForward, Host: "::ffff:127.0.0.1", Port: 22}, "forward | execute | address:127.0.0.1:22=execute | leaves"},
+		{file("read", "/a", ""), "sftp read | read | file:/a=read"},
+		{file("list", "/", ""), "sftp list | read | file:/=read"},
+		{file("write", "/a", ""), "sftp write | update | file:/a=update"},
+		{file("write", "/a", "", "create", "truncate"), "sftp write | create,update | file:/a=create,update"},
+		{file("write", "/a", "", "read"), "sftp write | read,update | file:/a=read,update"},
+		{file("mkdir", "/a", ""), "sftp mkdir | create | file:/a=create"},
+		{file("setstat", "/a", "", "mode"), "sftp setstat | update | file:/a=update"},
+		{file("rename", "/b", "/a"), "sftp rename | update | file:/a=update file:/b=update"},
+		{file("remove", "/a", ""), "sftp remove | delete | file:/a=delete"},
+		{file("rmdir", "/a", ""), "sftp rmdir | delete | file:/a=delete"},
+		{file("symlink", "/d/a", "../etc/x"), "sftp symlink | create | file:/d/a=create file:/etc/x=create"},
+		{file("symlink", "/d/a", "/e/../etc/x"), "sftp symlink | create | file:/d/a=create file:/etc/x=create"},
+		{command("scp -f /var/log/../../etc/passwd"), "exec | read,execute | command:scp=execute file:/etc/passwd=read"},
+		{command("/usr/bin/scp -v -r -p -t -- /tmp/x -y"), "exec | create,execute | command:/usr/bin/scp=execute file:-y=create file:/tmp/x=create"},
+		{command("scp -rt ''"), "exec | create,execute | command:scp=execute file:.=create"},
+		{command("scp a b:c"), "exec | execute | command:scp=execute"},
+	} {
+		if got := brief(readRequest(t, c.r)); got != c.want {
+			t.Errorf("%+v:\n got %s\nwant %s", c.r, got, c.want)
+		}
+	}
+	e := readRequest(t, command("a 'b c'"))
+	if len(e.Commands) != 1 || !slices.Equal(e.Commands[0], []string{"a", "b c"}) || e.Bound != -1 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	for command, want := range map[string]string{
+		"a; b":                                "a b | multi",
+		"a && (b | c $(d `e`)) & f":           "a b c d e f | multi",
+		"f() { rm x; }; f":                    "f rm | multi",
+		"if a; then b; elif c; then d; fi":    "a b c d | multi",
+		"for i in *; do cat \"$i\"; done":     "cat variable:i | ",
+		"while a; do b; done":                 "a b | multi",
+		"case $x in a) b;; esac":              "b | ",
+		"diff <(a) >(b)":                      "a b diff | multi",
+		"a $x \"$y\" *.log ~":                 "a | ",
+		"a <b >c 2>>d":                        "a file:b file:c file:d | ",
+		"a 2>&1 <&-":                          "a | ",
+		"a >&/tmp/../etc/x":                   "a file:/etc/x | ",
+		"> /etc/x":                            "file:/etc/x | ",
+		"PATH=/tmp a":                         "a variable:PATH | ",
+		"x=$(id)":                             "id variable:x | ",
+		"export A=b":                          "export variable:A | ",
+		"a <<E\n$(b)\nE":                      "a b | multi",
+		"a <<'E'\n$(b)\nE":                    "a | ",
+		"a ${x:-$(b)}":                        "a b | multi incomplete",
+		"a ${x:=1}":                           "a variable:x | ",
+		"\"a\" 'b'; 'c'":                      "a c | multi",
+		"time a":                              "a | ",
+		"! a":                                 "a | ",
+		"{ a; }":                              "a | ",
+		"# nothing":                           " | incomplete",
+		"$x a":                                " | incomplete",
+		"$(a) b":                              "a | multi incomplete",
+		"a*b":                                 " | incomplete",
+		"~/a":                                 " | incomplete",
+		"{a,b} c":                             " | incomplete",
+		"\\a b":                               " | incomplete",
+		"$'\\x61' b":                          " | incomplete",
+		"a; eval b":                           "a eval | multi incomplete",
+		". ./x":                               ". | incomplete",
+		"trap 'rm x' EXIT":                    "trap | incomplete",
+		"alias a=b; a":                        "a alias | multi incomplete",
+		"command rm x":                        "command | incomplete",
+		"a >$x":                               "a | incomplete",
+		"a {x}>b":                             "a file:b | incomplete",
+		"cat </dev/tcp/evil/80":               "cat file:/dev/tcp/evil/80 | leaves incomplete",
+		"cat <//dev/./tcp/evil/80":            "cat file:/dev/tcp/evil/80 | leaves incomplete",
+		"a $((x))":                            "a | incomplete",
+		"((x))":                               " | incomplete",
+		"let x":                               " | incomplete",
+		"x=(a)":                               "variable:x | incomplete",
+		"x[1]=a":                              "variable:x | incomplete",
+		"a ${x[1]}":                           "a | incomplete",
+		"a ${!x}":                             "a | incomplete",
+		"a ${x@P}":                            "a | incomplete",
+		"a ${x/y/z}":                          "a | incomplete",
+		"a ${x:1}":                            "a | incomplete",
+		"a ${x:-'}'}":                         "a | incomplete",
+		"[[ a || b ]]":                        " | incomplete",
+		"[ -v x ]; a":                         "[ a | multi incomplete",
+		"[ -f x ] && a":                       "[ a | multi",
+		"printf -vx y;":                       "printf | incomplete",
+		"coproc a":                            "a | incomplete",
+		"select x in a; do b; done":           "b variable:x | incomplete",
+		"for ((;;)); do a; done":              "a | incomplete",
+		"a @(b)":                              "a | incomplete",
+		"echo $'\\'; rm -rf / #'":             "echo | incomplete",
+		"echo 'a\\' ; echo '; rm -rf / #'":    "echo | multi incomplete",
+		"echo \"a\\\"; rm; \\\"\"":            "echo | incomplete",
+		"echo 'a\nrm x'":                      "echo | incomplete",
+		"a $(b <<E\nx\nE\n)":                  "a b | multi incomplete",
+		"-x; a":                               "-x a | multi incomplete",
+		"a; b\x1b[2K":                         "a b\x1b[2K | multi incomplete",
+		"a; b \u202e":                         "a b | multi incomplete",
+		"a; b \xff":                           "a b | multi incomplete",
+		"a; b\rc":                             "a b\rc | multi incomplete",
+		"declare -n x=y; a":                   "a declare variable:x | multi incomplete",
+		"export A=$b":                         "export variable:A | incomplete",
+		"LD_PRELOAD=/tmp/evil.so uptime":      "uptime variable:LD_PRELOAD | ",
+		"uptime # ; harmless\ntouch /tmp/x":   "touch uptime | multi",
+		"touch\\ nope || touch /tmp/x":        "touch | multi incomplete",
+		"echo dG91Y2ggJE0= | base64 -d | sh":  "base64 echo sh | multi",
+		"find /tmp -exec touch /tmp/x \\;":    "find | ",
+		"cat /var/log/${PWD%%[a-z]*}../etc/x": "cat | ",
+		"a &>/tmp/x":                          "a file:/tmp/x | ",
+	} {
+		e := readRequest(t, Request{Kind: KindExec, Command: command})
+		var names, marks []string
+		for _, o := range e.Objects {
+			name := o.Kind + ":" + o.Name
+			names = append(names, strings.TrimPrefix(name, "command:"))
+		}
+		if e.Traits.Has(doorward.TraitMulti) {
+			marks = append(marks, "multi")
+		}
+		if e.Traits.Has(doorward.TraitLeaves) {
+			marks = append(marks, "leaves")
+		}
+		if !e.Complete {
+			marks = append(marks, "incomplete")
+		}
+		got := strings.Join(names, " ") + " | " + strings.Join(marks, " ")
+		if !slices.Equal(e.Kinds, []string{"script"}) || e.Commands != nil || !e.Verbs.Has(doorward.VerbExecute) {
+			t.Errorf("%q: %+v", command, e)
+		}
+		// What is incomplete may name less or more; it must be incomplete.
+		if strings.HasSuffix(want, "incomplete") && !e.Complete {
+			continue
+		}
+		if got != want {
+			t.Errorf("%q: %s; want %s", command, got, want)
+		}
+	}
+}
+
+func TestBoundsOfEffects(t *testing.T) {
+	var b strings.Builder
+	for i := range maxObjects + 1 {
+		fmt.Fprintf(&b, "c%d;", i)
+	}
+	if _, err := Read("exec " + b.String()); !errors.Is(err, ErrRequest) {
+		t.Errorf("a script of any number of names is read: %v", err)
+	}
+	if _, ok := plain(strings.Repeat("a ", maxWords)); !ok {
+		t.Error("a plain command has fewer words than it may")
+	}
+	if argv, ok := plain(strings.Repeat("a ", maxWords+1)); ok {
+		t.Errorf("a plain command has %d words", len(argv))
+	}
+}
+
+// Nothing that nests takes long or deep.
+func TestNesting(t *testing.T) {
+	for _, unit := range []string{"(", "((", "$(", "`", "${a:-", "{ ", "a[", "$((", "$[", "if ", "while ", "until ", "! ", "a|", "a&&", "a||", "a;", "time ", "coproc ", "f() ", "<(", "\"$(", "\"${a:-",
+		"case x in x) ", "function f ", "select x in; do ", "@(", "${a[", "<<a\n", "if a; then ", "x=$((", "$x", "'", "\"", "\\", "a=b ", "a <b ", ">a", "-", "$((-", "[[ ! ", "a\n", "#a\n", "<<a <<b\n", "&", "${a/", "a=("} {
+		for _, command := range []string{strings.Repeat(unit, MaxCommand/len(unit)), unit + strings.Repeat(unit[len(unit)-1:], MaxCommand-len(unit)), strings.Repeat(unit, 600)} {
+			start := time.Now()
+			text, err := (&Request{Kind: KindExec, Command: command}).Text()
+			if err != nil {
+				continue // blank
+			}
+			if _, err := Read(text); err != nil && !errors.Is(err, ErrRequest) {
+				t.Errorf("%q: %v", unit, err)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("%q × %d takes %v", unit, len(command), took)
+			}
+		}
+	}
+}
