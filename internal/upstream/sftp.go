@@ -34,7 +34,7 @@ func (c *SSHConn) Files(p *gate.Permit) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := sftp.NewClientPipe(proc, proc, sftp.MaxConcurrentRequestsPerFile(16))
+	client, err := sftp.NewClientPipe(proc.ch, proc.ch, sftp.MaxConcurrentRequestsPerFile(16))
 	if err != nil {
 		_ = proc.Close()
 		return nil, fmt.Errorf("the target speaks no SFTP: %w", err)
@@ -87,12 +87,44 @@ func (f *Files) Resolve(p string, last bool) (string, error) {
 	return path.Join(path.Clean(dir), path.Base(p)), nil
 }
 
+// File is a file on the host that a permit opened.
+type File struct {
+	file    *sftp.File
+	session *gate.Session
+	write   bool
+}
+
+// Read implements io.Reader.
+func (f *File) Read(b []byte) (int, error) { return f.file.Read(b) }
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(b []byte, at int64) (int, error) { return f.file.ReadAt(b, at) }
+
+// WriteAt writes under the spent permit that opened the file for writing.
+func (f *File) WriteAt(permit *gate.Permit, b []byte, at int64) (int, error) {
+	if err := permit.Streaming(f.session); err != nil || !f.write {
+		return 0, errors.Join(gate.ErrPermit, err)
+	}
+	return f.file.WriteAt(b, at)
+}
+
+// Close closes it.
+func (f *File) Close() error { return f.file.Close() }
+
 // Open spends the permit of a read or a write and opens the file.
-func (f *Files) Open(p *gate.Permit) (*sftp.File, error) {
+func (f *Files) Open(p *gate.Permit) (*File, error) {
 	r, err := f.take(p, "read", "write")
 	if err != nil {
 		return nil, err
 	}
+	file, err := f.open(r)
+	if err != nil {
+		return nil, err
+	}
+	return &File{file, f.conn.session, r.Op == "write"}, nil
+}
+
+func (f *Files) open(r *classify.File) (*sftp.File, error) {
 	if r.Op == "read" {
 		return f.client.Open(r.Path)
 	}

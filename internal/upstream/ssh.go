@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -157,9 +158,10 @@ func (c *SSHConn) take(p *gate.Permit, kinds ...string) (*classify.Request, erro
 	return r, nil
 }
 
-// SSHProcess is a command, shell or subsystem that runs on the host.
+// SSHProcess is a command, shell or subsystem that runs on the host. What is
+// written to it goes under the permit that started it.
 type SSHProcess struct {
-	ssh.Channel
+	ch      ssh.Channel
 	Ended   chan SSHEnd // gets one value when the host says how it ended, or closes
 	session *gate.Session
 }
@@ -170,9 +172,25 @@ func (p *SSHProcess) Stream(permit *gate.Permit, b []byte) error {
 	if err := permit.Streaming(p.session); err != nil {
 		return err
 	}
-	_, err := p.Channel.Write(b)
+	_, err := p.ch.Write(b)
 	return err
 }
+
+// Read reads what it writes to standard output.
+func (p *SSHProcess) Read(b []byte) (int, error) { return p.ch.Read(b) }
+
+// Stderr is what it writes to standard error.
+func (p *SSHProcess) Stderr() io.Reader { return readOnly{p.ch.Stderr()} }
+
+type readOnly struct{ from io.Reader }
+
+func (r readOnly) Read(b []byte) (int, error) { return r.from.Read(b) }
+
+// CloseWrite tells it that no more input comes.
+func (p *SSHProcess) CloseWrite() error { return p.ch.CloseWrite() }
+
+// Close closes its channel.
+func (p *SSHProcess) Close() error { return p.ch.Close() }
 
 // SSHEnd is how a process ended.
 type SSHEnd struct {
@@ -191,7 +209,7 @@ func (c *SSHConn) Start(p *gate.Permit) (*SSHProcess, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the target opens no session: %w", err)
 	}
-	proc := &SSHProcess{Channel: ch, Ended: make(chan SSHEnd, 1), session: c.session}
+	proc := &SSHProcess{ch: ch, Ended: make(chan SSHEnd, 1), session: c.session}
 	go proc.watch(reqs)
 	if err := start(ch, r); err != nil {
 		_ = ch.Close()
@@ -265,7 +283,7 @@ func (p *SSHProcess) watch(reqs <-chan *ssh.Request) {
 
 // Resize tells the host the size of the client's window.
 func (p *SSHProcess) Resize(columns, rows uint32) error {
-	_, err := p.SendRequest("window-change", false, ssh.Marshal(struct{ Columns, Rows, Width, Height uint32 }{columns, rows, 0, 0}))
+	_, err := p.ch.SendRequest("window-change", false, ssh.Marshal(struct{ Columns, Rows, Width, Height uint32 }{columns, rows, 0, 0}))
 	return err
 }
 
@@ -277,12 +295,36 @@ func (p *SSHProcess) Signal(name string) error {
 	if !slices.Contains(signals, name) {
 		return fmt.Errorf("signal %.32q is not one of RFC 4254", name)
 	}
-	_, err := p.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{name}))
+	_, err := p.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{name}))
 	return err
 }
 
+// Forwarded is a TCP connection that the host made.
+type Forwarded struct {
+	ch      ssh.Channel
+	session *gate.Session
+}
+
+// Read reads what comes from there.
+func (f *Forwarded) Read(b []byte) (int, error) { return f.ch.Read(b) }
+
+// Stream writes what the client sends, under the spent permit that opened it.
+func (f *Forwarded) Stream(permit *gate.Permit, b []byte) error {
+	if err := permit.Streaming(f.session); err != nil {
+		return err
+	}
+	_, err := f.ch.Write(b)
+	return err
+}
+
+// CloseWrite tells the other side that no more comes.
+func (f *Forwarded) CloseWrite() error { return f.ch.CloseWrite() }
+
+// Close ends the connection.
+func (f *Forwarded) Close() error { return f.ch.Close() }
+
 // Forward spends the permit and opens the connection that it is for.
-func (c *SSHConn) Forward(p *gate.Permit) (ssh.Channel, error) {
+func (c *SSHConn) Forward(p *gate.Permit) (*Forwarded, error) {
 	r, err := c.take(p, "forward")
 	if err != nil {
 		return nil, err
@@ -297,7 +339,7 @@ func (c *SSHConn) Forward(p *gate.Permit) (ssh.Channel, error) {
 		return nil, fmt.Errorf("the target does not connect: %w", err)
 	}
 	go ssh.DiscardRequests(reqs)
-	return ch, nil
+	return &Forwarded{ch, c.session}, nil
 }
 
 // Abort ends the connection and what runs on it: a host lets a command without

@@ -292,7 +292,7 @@ type handle struct {
 	f      *files
 	r      *gate.Reply
 	permit *gate.Permit // of a write
-	file   *sftp.File
+	file   *upstream.File
 	masked *bytes.Reader // of a read that is masked; nil: the file itself
 	limit  int64
 	mu     sync.Mutex
@@ -329,13 +329,10 @@ func (h *handle) ReadAt(b []byte, at int64) (int, error) {
 
 // WriteAt implements io.WriterAt.
 func (h *handle) WriteAt(b []byte, at int64) (int, error) {
-	if err := h.permit.Streaming(h.f.x.s.Session); err != nil {
-		return 0, sftp.ErrSSHFxPermissionDenied
-	}
 	if err := h.count(len(b)); err != nil {
 		return 0, err
 	}
-	return h.file.WriteAt(b, at)
+	return h.file.WriteAt(h.permit, b, at)
 }
 
 // Close implements io.Closer.

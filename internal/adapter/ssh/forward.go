@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/doorward/doorward"
 	classify "github.com/doorward/doorward/internal/classify/ssh"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/upstream"
 	wire "github.com/doorward/doorward/internal/wire/ssh"
 )
 
@@ -55,7 +55,7 @@ func (c *connection) serveForward(ctx context.Context, n ssh.NewChannel) {
 }
 
 // forward judges the connection and makes it.
-func (x *channel) forward(n ssh.NewChannel) (ssh.Channel, *gate.Permit, io.ReadWriteCloser, error) {
+func (x *channel) forward(n ssh.NewChannel) (ssh.Channel, *gate.Permit, *forwarded, error) {
 	var m struct {
 		Host       string
 		Port       uint32
@@ -95,19 +95,20 @@ func (x *channel) forward(n ssh.NewChannel) (ssh.Channel, *gate.Permit, io.ReadW
 	}
 	go ssh.DiscardRequests(reqs)
 	x.s.sink.use(ch)
-	return ch, p, forwarded{to, up}, nil
+	return ch, p, &forwarded{to, up}, nil
 }
 
 // forwarded is a connection that takes its SSH connection with it.
 type forwarded struct {
-	ssh.Channel
-	conn io.Closer
+	*upstream.Forwarded
+	conn *upstream.SSHConn
 }
 
-func (f forwarded) Close() error { return errors.Join(f.Channel.Close(), f.conn.Close()) }
+// Close implements io.Closer.
+func (f *forwarded) Close() error { return errors.Join(f.Forwarded.Close(), f.conn.Close()) }
 
 // pump moves bytes both ways until both sides are done.
-func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to io.ReadWriteCloser) error {
+func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to *forwarded) error {
 	r := p.Reply()
 	var cut *doorward.Denial
 	defer ch.Close()
@@ -133,16 +134,13 @@ func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to io.ReadWriteCloser) er
 					_ = to.Close()
 					return
 				}
-				if err := p.Streaming(x.s.Session); err != nil {
+				if err := to.Stream(p, buf[:n]); err != nil {
 					_ = to.Close()
-					return
-				}
-				if _, err := to.Write(buf[:n]); err != nil {
 					return
 				}
 			}
 			if err != nil {
-				_ = to.(forwarded).CloseWrite()
+				_ = to.CloseWrite()
 				return
 			}
 		}
