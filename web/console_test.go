@@ -17,6 +17,7 @@ import (
 	"github.com/doorward/doorward/internal/api"
 	"github.com/doorward/doorward/internal/api/apitest"
 	"github.com/doorward/doorward/internal/store"
+	"github.com/doorward/doorward/internal/wire/ssh"
 	"github.com/doorward/doorward/web"
 )
 
@@ -59,6 +60,7 @@ func TestConsole(t *testing.T) {
 	})
 	agent, _ := h.Agent(t, "ada")
 	record(t, h, agent)
+	recordSSH(t, h, agent)
 
 	shots, err := os.MkdirTemp("", "doorward-console-") // kept: a failure names a picture in it
 	if err != nil {
@@ -68,7 +70,7 @@ func TestConsole(t *testing.T) {
 	defer done()
 	cmd := exec.CommandContext(ctx, node, "e2e/console.mjs")
 	cmd.Env = append(os.Environ(), "DOORWARD_URL="+h.URL, "DOORWARD_USER=dora", "DOORWARD_PASSWORD=dora's password", "DOORWARD_APPROVE_REVIEW=1",
-		"DOORWARD_SESSION=s-masked", "DOORWARD_EXPECT_MASKED=1", "CHROMIUM="+chromium, "OUT="+shots, "DOORWARD_TRIGGER=")
+		"DOORWARD_SESSION=s-masked", "DOORWARD_SSH_SESSION=s-ssh", "DOORWARD_EXPECT_MASKED=1", "CHROMIUM="+chromium, "OUT="+shots, "DOORWARD_TRIGGER=")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +104,7 @@ func TestConsole(t *testing.T) {
 	if seen := h.Events(t, doorward.EventReplayed); len(seen) == 0 {
 		t.Fatal("looking at the recording was not recorded")
 	}
-	for _, want := range []string{"RLO", "appeared live, without a reload", "a***@example.com", "Verified."} {
+	for _, want := range []string{"RLO", "appeared live, without a reload", "a***@example.com", "Verified.", "terminal: $ ls"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("the walk did not see %q", want)
 		}
@@ -143,6 +145,37 @@ func record(t *testing.T, h *apitest.House, id doorward.Identity) {
 	seal, err := tp.Close()
 	must(err)
 	must(h.Store.EndSession(t.Context(), head.Session, store.SessionEnd{Ended: head.Started.Add(4 * time.Second), Reason: "closed", Seal: seal, Requests: 2, Rows: 2, Bytes: int64(len(reply))}))
+}
+
+// recordSSH makes a session with a terminal, whose output tries to act on it.
+func recordSSH(t *testing.T, h *apitest.House, id doorward.Identity) {
+	t.Helper()
+	head := doorward.Header{Session: "s-ssh", Identity: id, Target: "app", Protocol: "ssh", Remote: "127.0.0.1:1", Started: time.Now().UTC()}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(h.Store.BeginSession(t.Context(), head))
+	tp, err := h.Recorder.Open(t.Context(), head)
+	must(err)
+	request, err := json.Marshal(doorward.RequestRecord{Statement: "pty \"xterm-256color\" 60x12 -\nshell", Decision: "allow", Rule: "shells"})
+	must(err)
+	for i, f := range []doorward.Frame{
+		{Kind: doorward.FrameRequest, Data: request},
+		{Kind: doorward.FrameReply, Data: ssh.Append(nil, ssh.Output, []byte("$ "))},
+		{Kind: doorward.FrameInput, Data: []byte("ls\r")},
+		{Kind: doorward.FrameReply, Data: ssh.Append(nil, ssh.Output, []byte("ls\r\n\x1b]52;c;ZXZpbA==\a\x1b]0;owned\a\x1b[1;32mbin\x1b[0m  <script>alert(1)</script>\r\n$ "))},
+		{Kind: doorward.FrameReply, Data: ssh.AppendExit(ssh.AppendWindow(nil, 100, 20), 0)},
+		{Kind: doorward.FrameOutcome, Data: []byte(`{"took":900000000}`)},
+	} {
+		f.Request, f.At = 1, head.Started.Add(time.Duration(i)*300*time.Millisecond)
+		must(tp.Write(f))
+	}
+	seal, err := tp.Close()
+	must(err)
+	must(h.Store.EndSession(t.Context(), head.Session, store.SessionEnd{Ended: head.Started.Add(2 * time.Second), Reason: "closed", Seal: seal, Requests: 1}))
 }
 
 // message appends a message of PostgreSQL's protocol.

@@ -13,12 +13,21 @@ import (
 
 // reach tries to sign in at a target and read its catalog.
 func reach(ctx context.Context, path, name string) error {
-	_, snap, err := snapshot(ctx, path, name)
+	c, err := config.Load(path)
 	if err != nil {
 		return err
 	}
-	_ = snap
-	return nil
+	if t := c.Targets[name]; t.SSH != nil {
+		x, err := (&targets{}).sshTarget(name, t)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		return x.host.Probe(ctx)
+	}
+	_, _, err = snapshot(ctx, path, name)
+	return err
 }
 
 func snapshot(ctx context.Context, path, name string) (*config.Config, *upstream.Snapshot, error) {
@@ -27,6 +36,9 @@ func snapshot(ctx context.Context, path, name string) (*config.Config, *upstream
 		return nil, nil, err
 	}
 	t, ok := c.Targets[name]
+	if t.SSH != nil {
+		return nil, nil, fmt.Errorf("target %q is a host: there is nothing to plan; give its account only what it needs", name)
+	}
 	if !ok || t.Postgres == nil {
 		return nil, nil, fmt.Errorf("no target %q in %s", name, path)
 	}

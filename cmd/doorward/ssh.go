@@ -61,6 +61,9 @@ func (t *targets) sshAuth(p *config.SSHTarget, account string, s *gate.Session) 
 	switch {
 	case p.CA:
 		// The host's own log names the person, the agent and the session.
+		if t.keys == nil || s == nil {
+			return nil, errors.New("a target with ca: true is signed in to by the running gate only")
+		}
 		signer, err := t.keys.ForHost(account, "doorward "+s.Identity.String()+" "+s.ID())
 		if err != nil {
 			return nil, err

@@ -47,7 +47,7 @@ func (s *server) connect(ctx context.Context, in *connectInput) (*connectOutput,
 	}
 	for _, t := range s.reachable(c.id) {
 		if t.Name == in.Name {
-			return &connectOutput{Body: Connect{Host: t.Host, Port: t.Port, Database: t.Name, CAPEM: t.CAPEM}}, nil
+			return &connectOutput{Body: Connect{Host: t.Host, Port: t.Port, Database: t.Name, Protocol: t.Protocol, CAPEM: t.CAPEM}}, nil
 		}
 	}
 	return nil, noTarget(in.Name)

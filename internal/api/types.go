@@ -135,6 +135,7 @@ type Connect struct {
 	Host     string `json:"host"`
 	Port     int    `json:"port"`
 	Database string `json:"database" doc:"the name of the target"`
+	Protocol string `json:"protocol"`
 	CAPEM    string `json:"ca_pem"`
 }
 

@@ -76,6 +76,9 @@ func (k *ConnectCmd) Run(env *Env) error {
 	if err := c.call(ctx, http.MethodGet, "/api/v1/targets/"+url.PathEscape(k.Target)+"/connect", nil, &conn); err != nil {
 		return err
 	}
+	if conn.Protocol == "ssh" {
+		return k.ssh(env, conn)
+	}
 	file := k.CAFile
 	if file == "" {
 		creds, _, err := credentialsFile()
@@ -104,6 +107,28 @@ func (k *ConnectCmd) Run(env *Env) error {
 	fmt.Fprintf(w, "JDBC:       %s\n", cleanLine(jdbc))
 	fmt.Fprintf(w, "CA:         %s\n", cleanLine(file))
 	fmt.Fprintf(w, "password:   your own token. `doorward connect --exec %s` runs psql with it; `doorward run --agent NAME -- CMD` gives an agent one of its own.\n", cleanLine(shellQuote(k.Target)))
+	return nil
+}
+
+// ssh tells how SSH clients connect: the rest is in the folder of ssh-cert.
+func (k *ConnectCmd) ssh(env *Env, conn api.Connect) error {
+	if k.Exec {
+		return exitf(CodeUsage, "--exec runs psql, and %s is a host: `doorward ssh-cert` makes a configuration for ssh", cleanLine(k.Target))
+	}
+	creds, _, err := credentialsFile()
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(filepath.Dir(creds), "ssh", "config")
+	command := fmt.Sprintf("ssh -F %s %s.doorward", shellQuote(config), conn.Database)
+	if k.JSON {
+		return printJSON(env.Stdout, map[string]any{"host": conn.Host, "port": conn.Port, "user": conn.Database, "config": config, "ssh": command})
+	}
+	if _, err := os.Stat(config); err != nil {
+		fmt.Fprintln(env.Stdout, "first:      doorward ssh-cert")
+	}
+	fmt.Fprintf(env.Stdout, "ssh:        %s\n", cleanLine(command))
+	fmt.Fprintf(env.Stdout, "by hand:    ssh -p %d -l %s %s     (password: your own token)\n", conn.Port, cleanLine(shellQuote(conn.Database)), cleanLine(conn.Host))
 	return nil
 }
 

@@ -105,6 +105,15 @@ func (r *Reply) Durable(ctx context.Context) error {
 	return nil
 }
 
+// Whole lets the tape keep the answer to the act that is being answered up to
+// the bound of the session, as far as the recorder can: it is a session in
+// itself, such as a shell.
+func (r *Reply) Whole() {
+	if t, ok := r.p.session.tape.(interface{ Whole(uint64) }); ok && r.at < len(r.p.acts) {
+		t.Whole(r.p.acts[r.at].n)
+	}
+}
+
 // Input puts what the client streamed (COPY data) on the tape.
 func (r *Reply) Input(data []byte) error {
 	s := r.p.session

@@ -43,6 +43,10 @@ type decoder struct {
 	held    int    // bytes of its rows
 	fields  []field
 	unknown bool // fields come from an earlier description: formats are guesses
+
+	channels channels // of an SSH session
+	output   *burst   // being gathered
+	input    *burst
 }
 
 func (d *decoder) entry(f doorward.Frame, kind string) Entry {
@@ -56,6 +60,9 @@ func (d *decoder) now(kind, text string) Entry {
 
 // frame takes one frame of the tape.
 func (d *decoder) frame(f doorward.Frame) error {
+	if d.protocol == protocolSSH {
+		return d.sshFrame(f)
+	}
 	switch f.Kind {
 	case doorward.FrameReply:
 		if f.Request == d.request {
@@ -74,6 +81,11 @@ func (d *decoder) frame(f doorward.Frame) error {
 			}
 		}
 	}
+	return d.frameOfAny(f)
+}
+
+// frameOfAny takes a frame that means the same in each protocol, and replies.
+func (d *decoder) frameOfAny(f doorward.Frame) error {
 	e := d.entry(f, "")
 	switch f.Kind {
 	case doorward.FrameRequest:
@@ -91,6 +103,7 @@ func (d *decoder) frame(f doorward.Frame) error {
 			break
 		}
 		e.RowCount, e.TookMS = o.Rows, ms(o.Took)
+		e.Text = d.channels.ended(f.Request)
 		e.Error, e.Truncated = text([]byte(o.Error), maxText)
 		delete(d.texts, f.Request)
 	case doorward.FrameCut:
@@ -134,6 +147,12 @@ func (d *decoder) requested(e Entry, f doorward.Frame) error {
 	}
 	if len(r.Statement) <= maxRemembered {
 		d.texts[f.Request] = r.Statement
+	}
+	if d.protocol == protocolSSH {
+		if pty := terminalOf(r.Statement); pty != nil {
+			e.Size = size(pty.Columns, pty.Rows)
+			d.channels.of(f.Request).size = e.Size
+		}
 	}
 	return d.emit(e)
 }
@@ -360,7 +379,12 @@ func (d *decoder) endReply() error {
 	return d.emit(e)
 }
 
-func (d *decoder) finish() error { return d.resync() }
+func (d *decoder) finish() error {
+	if d.protocol == protocolSSH {
+		return d.sshFinish()
+	}
+	return d.resync()
+}
 
 // notice renders an error or a notice of the server, or one of doorward's own.
 func (d *decoder) notice(kind byte, b []byte) error {

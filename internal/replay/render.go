@@ -3,55 +3,12 @@ package replay
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
-
-// Clean makes text harmless in a terminal: control characters, escape
-// sequences and characters that reverse or hide text are shown as escapes.
-// Line feeds and tabs stay.
-func Clean(s string) string {
-	ok := true
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 && c != '\n' && c != '\t' || c >= 0x7f {
-			ok = false
-			break
-		}
-	}
-	if ok {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s) + 16)
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case r == '\n' || r == '\t':
-			b.WriteRune(r)
-		case r < 0x20 || r == 0x7f:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r > 0x7f && !unicode.IsPrint(r) || unicode.Is(unicode.Other, r):
-			fmt.Fprintf(&b, `\u{%x}`, r)
-		default:
-			b.WriteRune(r)
-		}
-		s = s[n:]
-	}
-	return b.String()
-}
-
-// cleanCell is Clean for one line.
-func cleanCell(s string) string {
-	s = strings.ReplaceAll(strings.ReplaceAll(s, "\n", `\n`), "\t", `\t`)
-	return Clean(s)
-}
 
 // Text writes the session as plain text.
 func (r *Replay) Text(ctx context.Context, w io.Writer) error {
@@ -105,8 +62,8 @@ func (e Entry) String() string {
 	line := func(format string, args ...any) {
 		b.WriteString(strings.ReplaceAll(Clean(fmt.Sprintf(format, args...)), "\n", "\n    | ") + "\n")
 	}
-	lines := func(text string) {
-		b.WriteString("    | " + strings.ReplaceAll(Clean(strings.TrimRight(text, "\n")), "\n", "\n    | ") + "\n")
+	lines := func(mark, text string) {
+		b.WriteString(mark + strings.ReplaceAll(Clean(strings.TrimRight(text, "\r\n")), "\n", "\n"+mark) + "\n")
 	}
 	switch e.Kind {
 	case KindRequest:
@@ -121,25 +78,33 @@ func (e Entry) String() string {
 			line("    [masked: %s]", strings.Join(e.Masked, ", "))
 		}
 	case KindReply:
+		if e.Stream != "" {
+			e.burst(&b)
+			break
+		}
 		e.grid(&b)
 		if e.Error != "" {
 			line("    %s", e.Error)
 		}
 		if e.Text != "" {
-			lines(e.Text)
+			lines("    | ", e.Text)
 		}
 	case KindNote:
 		line("    -- %s", e.Text)
 	case KindOutcome:
 		if e.Error != "" {
-			line("%s #%d failed after %.1f ms: %s", stamp(e.AtMS), e.Request, e.TookMS, e.Error)
+			line("%s #%d failed after %.1f ms: %s%s", stamp(e.AtMS), e.Request, e.TookMS, e.Error, part(", ", e.Text))
+		} else if e.Text != "" {
+			line("%s #%d done, %s, %.1f ms", stamp(e.AtMS), e.Request, e.Text, e.TookMS)
 		} else {
 			line("%s #%d done, %d rows, %.1f ms", stamp(e.AtMS), e.Request, e.RowCount, e.TookMS)
 		}
 	case KindCut:
 		line("    [not recorded: %s]", e.Text)
 	case KindInput:
-		lines(e.Text)
+		lines("    < ", e.Text)
+	case KindResize:
+		line("    [the terminal is now %s]", e.Size)
 	}
 	if e.Truncated {
 		line("    [more is not shown]")
@@ -148,6 +113,32 @@ func (e Entry) String() string {
 		line("    %s", e.Error)
 	}
 	return b.String()
+}
+
+// streamMarks stand before each line of an SSH session's output.
+var streamMarks = map[string]string{StreamOutput: "    | ", StreamErrors: "    ! ", StreamMessage: "    -- "}
+
+// burst writes output of an SSH session, without what moved or coloured it.
+func (e Entry) burst(b *strings.Builder) {
+	mark := streamMarks[e.Stream]
+	if text := strings.TrimRight(e.Plain(), "\n"); text != "" {
+		b.WriteString(mark + strings.ReplaceAll(text, "\n", "\n"+mark) + "\n")
+	}
+	if e.Dropped > 0 {
+		fmt.Fprintf(b, "    [%d bytes of commands to the terminal are not shown]\n", e.Dropped)
+	}
+}
+
+// Plain is the entry's text, harmless in a terminal, and of what a terminal
+// program drew the text alone.
+func (e Entry) Plain() string {
+	if e.Screen != nil {
+		return Plain(*e.Screen)
+	}
+	if e.Stream != "" {
+		return Plain(e.Text)
+	}
+	return Clean(e.Text)
 }
 
 func stamp(ms float64) string {
@@ -238,45 +229,4 @@ func cell(s string) string {
 		}
 	}
 	return s
-}
-
-// Asciicast writes the session as an asciicast v3 recording.
-func (r *Replay) Asciicast(ctx context.Context, w io.Writer) error {
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	type term struct {
-		Cols int `json:"cols"`
-		Rows int `json:"rows"`
-	}
-	head := struct {
-		Version   int    `json:"version"`
-		Term      term   `json:"term"`
-		Timestamp int64  `json:"timestamp"`
-		Idle      int    `json:"idle_time_limit"`
-		Title     string `json:"title"`
-	}{3, term{120, 40}, r.header.Started.Unix(), 2, strings.TrimSpace(r.title())}
-	if err := enc.Encode(head); err != nil {
-		return err
-	}
-	event := func(after float64, s string) error {
-		return enc.Encode([]any{after, "o", strings.ReplaceAll(s, "\n", "\r\n")})
-	}
-	if err := event(0, r.title()); err != nil {
-		return err
-	}
-	last := 0.0
-	_, _, err := r.each(ctx, Limit{}, func(e Entry) error {
-		after := max(e.AtMS-last, 0)
-		last += after
-		return event(float64(int64(after*1000))/1e6, e.String())
-	})
-	if err == nil {
-		// The reader of an asciicast waits for this: the session's end.
-		err = enc.Encode([]any{0, "x", "0"})
-	}
-	if e := out.Flush(); err == nil {
-		err = e
-	}
-	return err
 }

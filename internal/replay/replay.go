@@ -63,6 +63,15 @@ const (
 	KindOutcome = "outcome"
 	KindCut     = "cut"
 	KindInput   = "input"
+	KindResize  = "resize" // of the terminal of an SSH session; Size is set
+)
+
+// The streams of an SSH session's replies. Messages are doorward's own: the
+// target cannot write one.
+const (
+	StreamOutput  = "stdout"
+	StreamErrors  = "stderr"
+	StreamMessage = "message"
 )
 
 // Entry is one line of a timeline.
@@ -84,6 +93,14 @@ type Entry struct {
 	Error     string      `json:"error,omitempty"`
 	RowCount  int64       `json:"row_count,omitempty"`
 	TookMS    float64     `json:"took_ms,omitempty"`
+
+	// Of SSH sessions. A reply is a burst of output: Text has its bytes as they
+	// are, Screen what of them a terminal may draw (see [Filter]), where that is
+	// not the same.
+	Stream  string  `json:"stream,omitempty"`  // of a reply
+	Screen  *string `json:"screen,omitempty"`  // of a reply; nil: Text
+	Dropped int64   `json:"dropped,omitempty"` // bytes of command strings that Screen leaves out
+	Size    string  `json:"size,omitempty"`    // of a request with a terminal and of a resize: COLUMNSxROWS
 }
 
 // Replay is a tape to be shown.
@@ -192,6 +209,9 @@ func (r *Replay) Timeline(ctx context.Context, limit ...Limit) (*Timeline, error
 
 func (e *Entry) size() int {
 	n := 64 + len(e.Statement) + len(e.Text) + len(e.Error) + len(e.Reason)
+	if e.Screen != nil {
+		n += len(*e.Screen)
+	}
 	for _, list := range [][]string{e.Params, e.Masked, e.Columns} {
 		for _, s := range list {
 			n += 16 + len(s)
@@ -210,27 +230,36 @@ func (e *Entry) size() int {
 
 // each calls fn with every entry. An error of fn ends it.
 func (r *Replay) each(ctx context.Context, l Limit, fn func(Entry) error) (sealed bool, seal doorward.Seal, err error) {
+	d := &decoder{limit: l.orDefaults(), started: r.header.Started, protocol: r.header.Protocol, emit: fn, shapes: map[string][]field{}}
+	sealed, seal, err = r.frames(ctx, d.frame)
+	if err == nil || errors.Is(err, tape.ErrDamaged) { // what came before is shown
+		if e := d.finish(); e != nil {
+			err = e
+		}
+	}
+	return sealed, seal, err
+}
+
+// frames calls fn with every frame of the tape, whose data is good until fn
+// returns. An error of fn ends it.
+func (r *Replay) frames(ctx context.Context, fn func(doorward.Frame) error) (sealed bool, seal doorward.Seal, err error) {
 	src, err := tape.OpenFile(r.path)
 	if err != nil {
 		return false, seal, err
 	}
 	defer src.Close()
-	d := &decoder{limit: l.orDefaults(), started: r.header.Started, protocol: r.header.Protocol, emit: fn, shapes: map[string][]field{}}
 	for {
 		if err := ctx.Err(); err != nil {
 			return false, seal, err
 		}
 		f, err := src.Next()
+		if err == io.EOF {
+			return src.Sealed(), src.Seal(), nil
+		}
 		if err != nil {
-			if e := d.finish(); e != nil {
-				return false, seal, e
-			}
-			if err == io.EOF {
-				err = nil
-			}
 			return src.Sealed(), src.Seal(), err
 		}
-		if err := d.frame(f); err != nil {
+		if err := fn(f); err != nil {
 			return false, seal, err
 		}
 	}

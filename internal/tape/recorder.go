@@ -98,6 +98,8 @@ type Tape struct {
 	closed bool
 	listed bool // in r.dirty
 
+	whole uint64 // request that has no bound of its own; 0: none
+
 	// The request whose replies are being bounded.
 	request uint64
 	part    [2]int64 // bytes kept of its replies and of its input
@@ -201,7 +203,10 @@ func (t *Tape) Write(f doorward.Frame) error {
 		if f.Kind == doorward.FrameInput {
 			part = &t.part[1]
 		}
-		room := min(t.r.opts.ReplyBytes-*part, t.r.opts.SessionBytes-t.kept)
+		room := t.r.opts.SessionBytes - t.kept
+		if f.Request != t.whole || t.whole == 0 {
+			room = min(room, t.r.opts.ReplyBytes-*part)
+		}
 		if n := int64(len(f.Data)); n > room {
 			room = max(room, 0)
 			t.left += n - room
@@ -223,6 +228,14 @@ func (t *Tape) Write(f doorward.Frame) error {
 		return t.flush(false)
 	}
 	return nil
+}
+
+// Whole takes the bound of one request away, for one that is a session in
+// itself, such as a shell. The bound of the session stays.
+func (t *Tape) Whole(request uint64) {
+	t.mu.Lock()
+	t.whole = request
+	t.mu.Unlock()
 }
 
 // endRequest writes what was left out of the current request.

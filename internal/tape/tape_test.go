@@ -592,3 +592,34 @@ func BenchmarkWrite(b *testing.B) {
 		out.Request++
 	}
 }
+
+// TestWhole keeps a request past the bound of requests, up to that of sessions.
+func TestWhole(t *testing.T) {
+	r := NewRecorder(t.TempDir(), Options{ReplyBytes: 100, SessionBytes: 1000})
+	tp, err := r.Start(t.Context(), doorward.Header{Session: "whole", Protocol: "ssh"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tp.Whole(2)
+	for n := range uint64(3) {
+		for range 4 {
+			if err := tp.Write(doorward.Frame{Kind: doorward.FrameReply, At: time.Now(), Request: n + 1, Data: make([]byte, 90)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if tp.kept != 100+360+100 {
+		t.Fatalf("%d bytes are kept", tp.kept)
+	}
+	for range 20 {
+		if err := tp.Write(doorward.Frame{Kind: doorward.FrameReply, At: time.Now(), Request: 2, Data: make([]byte, 90)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tp.kept != 1000 {
+		t.Fatalf("%d bytes are kept of a session of 1000", tp.kept)
+	}
+	if _, err := tp.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -56,16 +56,55 @@ func (t *SSH) Dial(ctx context.Context, s *gate.Session, account string) (*SSHCo
 	if s == nil {
 		return nil, errors.New("upstream: no session")
 	}
+	raw, conn, chans, reqs, err := t.connect(ctx, s, account)
+	if err != nil {
+		return nil, err
+	}
+	c := &SSHConn{raw: raw, conn: conn, session: s, account: account}
+	go ssh.DiscardRequests(reqs)
+	go c.refuse(chans)
+	s.OnKill(c.Abort)
+	return c, nil
+}
+
+// Probe signs in and out again, to see whether the target is there, shows the
+// pinned key and lets doorward in.
+func (t *SSH) Probe(ctx context.Context) error {
+	raw, conn, chans, reqs, err := t.connect(ctx, nil, "")
+	if err != nil {
+		return err
+	}
+	go ssh.DiscardRequests(reqs)
+	go func() {
+		for n := range chans {
+			_ = n.Reject(ssh.Prohibited, "not let through")
+		}
+	}()
+	return errors.Join(conn.Close(), ignoreClosed(raw.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// connect dials and signs in.
+func (t *SSH) connect(ctx context.Context, s *gate.Session, account string) (net.Conn, ssh.Conn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+	fail := func(err error) (net.Conn, ssh.Conn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+		return nil, nil, nil, nil, err
+	}
 	user := account
 	if user == "" {
 		user = t.opt.User
 	}
 	if !slices.Contains(t.opt.Accounts, user) {
-		return nil, ErrAccount
+		return fail(ErrAccount)
 	}
 	auth, err := t.opt.Auth(user, s)
 	if err != nil {
-		return nil, fmt.Errorf("the credential of target %s cannot be had: %w", t.opt.Name, err)
+		return fail(fmt.Errorf("the credential of target %s cannot be had: %w", t.opt.Name, err))
 	}
 	var wrong bool
 	cfg := &ssh.ClientConfig{
@@ -85,7 +124,7 @@ func (t *SSH) Dial(ctx context.Context, s *gate.Session, account string) (*SSHCo
 	defer cancel()
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.opt.Address)
 	if err != nil {
-		return nil, fmt.Errorf("target %s: %w", t.opt.Name, err)
+		return fail(fmt.Errorf("target %s: %w", t.opt.Name, err))
 	}
 	_ = raw.SetDeadline(time.Now().Add(dialTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
@@ -96,14 +135,10 @@ func (t *SSH) Dial(ctx context.Context, s *gate.Session, account string) (*SSHCo
 		if wrong || strings.Contains(err.Error(), "no common algorithm for host key") {
 			err = ErrHostKey
 		}
-		return nil, fmt.Errorf("target %s does not let doorward in: %w", t.opt.Name, err)
+		return fail(fmt.Errorf("target %s does not let doorward in: %w", t.opt.Name, err))
 	}
 	_ = raw.SetDeadline(time.Time{})
-	c := &SSHConn{raw: raw, conn: conn, session: s, account: account}
-	go ssh.DiscardRequests(reqs)
-	go c.refuse(chans)
-	s.OnKill(c.Abort)
-	return c, nil
+	return raw, conn, chans, reqs, nil
 }
 
 // algorithms are those of the pinned keys: the host is asked for a key that can

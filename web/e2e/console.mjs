@@ -11,6 +11,7 @@
 //                            has to make one within DOORWARD_PATIENCE
 //   DOORWARD_SESSION         the session to look at; otherwise the approved
 //                            request's own, or the first in the list
+//   DOORWARD_SSH_SESSION     an SSH session to look at as well
 //   DOORWARD_EXPECT_MASKED   1: fail when the session shows no masked value
 //   DOORWARD_SECRETS         comma-separated values that must never be shown
 //   DOORWARD_PATIENCE        seconds to wait for the request (60)
@@ -207,6 +208,27 @@ try {
   await page.waitForFunction((n) => document.querySelectorAll("[data-testid=step-card]").length === n && document.querySelector("[data-testid=play]")?.getAttribute("aria-label") === "Play", cards, { timeout: 90_000 });
   saw(`replay: played to the end, at ${(await id("clock").innerText()).replace(/\s+/g, " ")}`);
   await shot("5-session");
+
+  // A terminal: drawn at the end, at the start, and played.
+  if (env.DOORWARD_SSH_SESSION) {
+    await page.goto(`${base}/sessions/${encodeURIComponent(env.DOORWARD_SSH_SESSION)}`);
+    const screen = id("terminal");
+    await screen.getByText("$ ls").waitFor();
+    const drawn = await screen.innerText();
+    saw("terminal:", drawn.trim().split("\n").filter((l) => l.startsWith("$"))[0]);
+    check(!/ZXZpbA|owned|\x1b/.test(drawn), "commands to the terminal are drawn");
+    check(drawn.includes("<script>alert(1)</script>"), "text in the terminal is not text");
+    check((await screen.locator(".tm-bold.tm-fg2").innerText()) === "bin", "colours are missing");
+    await page.getByText("of commands to the terminal are not shown").waitFor();
+    await page.getByLabel("Position").focus();
+    await page.keyboard.press("Home");
+    await page.waitForFunction(() => !document.querySelector("[data-testid=terminal]")?.textContent.includes("$ ls"));
+    await id("play").click();
+    await screen.getByText("$ ls").waitFor();
+    await screen.getByText("<script>").waitFor();
+    saw("terminal: played");
+    await shot("5b-terminal");
+  }
 
   // Audit and agents.
   const menu = page.getByRole("navigation", { name: "Main" });

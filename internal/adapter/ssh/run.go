@@ -57,6 +57,7 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 	}
 	if x.want.PTY != nil {
 		l.keys = &keys{}
+		l.r.Whole()
 		if err := l.emit(wire.AppendWindow(nil, x.want.PTY.Columns, x.want.PTY.Rows), 0, 0); err != nil {
 			return errors.Join(err, l.r.Done("connection lost"))
 		}

@@ -154,6 +154,10 @@ function entry(v: unknown): Entry {
     error: str(o.error, 1 << 16),
     rowCount: num(o.row_count),
     tookMs: num(o.took_ms),
+    stream: str(o.stream),
+    screen: str(o.screen ?? o.text, 1 << 20),
+    dropped: num(o.dropped),
+    size: str(o.size, 32),
   };
 }
 

@@ -119,6 +119,10 @@ export interface Entry {
   error: string;
   rowCount: number;
   tookMs: number;
+  stream: string; // of an SSH session's reply: stdout, stderr or message
+  screen: string; // what of the reply a terminal may draw
+  dropped: number; // bytes of commands to the terminal that screen leaves out
+  size: string; // of a request with a terminal, and of a resize: "80x24"
 }
 
 export interface Verified {

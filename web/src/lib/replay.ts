@@ -34,6 +34,18 @@ export function steps(entries: Entry[]): Step[] {
   return out.sort((a, b) => a.at - b.at);
 }
 
+/** How many of the entries, sorted by time, are there at a time. */
+export function upTo(entries: Entry[], at: number): number {
+  let lo = 0;
+  let hi = entries.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if ((entries[mid] as Entry).at <= at) lo = mid + 1;
+    else hi = mid;
+  }
+  return lo;
+}
+
 /** When the last thing happened. */
 export const length = (entries: Entry[]): number => entries.reduce((m, e) => Math.max(m, e.at), 0);
 

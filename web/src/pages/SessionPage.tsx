@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
+import { memo, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { api, ApiError, tapeURL } from "../api/client";
 import type { Entry, Session, Timeline, Verified } from "../api/types";
 import { useKeys, useNow, useTitle } from "../lib/hooks";
@@ -11,6 +11,8 @@ import { Icon } from "../ui/icons";
 import { Marked } from "../ui/Marked";
 import { Result } from "../ui/Result";
 import { Statement } from "../ui/Statement";
+import { Terminal } from "../ui/Terminal";
+import { plain } from "../lib/terminal";
 import { EndSession, SessionState } from "../ui/session";
 
 /** One session: what happened, when, and whether the record of it is whole. */
@@ -138,6 +140,7 @@ function Verification({ v, live, seal }: { v: Verified; live: boolean; seal: str
 }
 
 const stepsShown = 250;
+const partsShown = 100; // of one step
 const speeds = [0.5, 1, 2, 4, 8, 16];
 
 function Recording({ id, t }: { id: string; t: Timeline }) {
@@ -267,6 +270,7 @@ function Recording({ id, t }: { id: string; t: Timeline }) {
           </div>
         </div>
       )}
+      {t.header.protocol === "ssh" && <Terminal entries={t.entries} at={at} />}
       <ol className="timeline" data-testid="timeline">
         {drawn.map((s) => (
           <StepCard key={s.key} s={s} at={at} current={s === current} />
@@ -300,6 +304,10 @@ function StepCard({ s, at, current }: { s: Step; at: number | null; current: boo
   const h = s.head;
   const outcome = parts.find((p) => p.kind === "outcome");
   const masked = [...new Set([...(h?.masked ?? []), ...parts.flatMap((p) => p.masked)])];
+  // A shell has thousands of parts: the first are drawn, or what leads up to now.
+  const [all, setAll] = useState(false);
+  const inside = parts.filter((p) => p.kind !== "outcome");
+  const seen = all && at === null ? inside : at === null ? inside.slice(0, partsShown) : inside.slice(-partsShown);
   return (
     <li ref={ref} className={`step${current ? " current" : ""}${h ? ` step-${cls(h.decision)}` : " step-aside"}`} data-testid="step-card">
       <div className="step-time mono" title={`${clock(s.at)} after the session began`}>
@@ -352,7 +360,15 @@ function StepCard({ s, at, current }: { s: Step; at: number | null; current: boo
             ))}
           </p>
         )}
-        {parts.map((p, i) => (p.kind === "outcome" ? null : <Part key={i} e={p} masked={masked} />))}
+        {at !== null && seen.length < inside.length && <p className="note dim">{plural(inside.length - seen.length, "earlier part")}</p>}
+        {seen.map((p, i) => (
+          <Part key={at === null ? i : inside.length - seen.length + i} e={p} masked={masked} />
+        ))}
+        {at === null && seen.length < inside.length && (
+          <button type="button" className="link" onClick={() => setAll(true)}>
+            Show {plural(inside.length - seen.length, "more part")}
+          </button>
+        )}
         {outcome ? (
           <Outcome e={outcome} />
         ) : (
@@ -368,6 +384,7 @@ const cls = (decision: string) => (decision === "allow" || decision === "deny" |
 function Part({ e, masked }: { e: Entry; masked: string[] }): ReactNode {
   switch (e.kind) {
     case "reply":
+      if (e.stream) return <Burst e={e} />;
       return (
         <>
           {e.columns.length > 0 && <Result e={e} masked={masked} />}
@@ -402,6 +419,12 @@ function Part({ e, masked }: { e: Entry; masked: string[] }): ReactNode {
           </pre>
         </div>
       );
+    case "resize":
+      return (
+        <p className="note dim">
+          the terminal is now <Marked text={e.size} max={32} />
+        </p>
+      );
     default:
       return (
         <p className="note">
@@ -413,6 +436,37 @@ function Part({ e, masked }: { e: Entry; masked: string[] }): ReactNode {
       );
   }
 }
+
+const streamNames: Record<string, string> = { stderr: "error output", message: "doorward:" };
+
+/** Output of an SSH session: its text, and on request with all that was in it. */
+const Burst = memo(function Burst({ e }: { e: Entry }) {
+  const text = plain(e.screen);
+  return (
+    <div className={`burst burst-${e.stream === "stderr" || e.stream === "message" ? e.stream : "stdout"}`}>
+      {streamNames[e.stream] && <span className="dim">{streamNames[e.stream]}</span>}
+      {text.trim() && (
+        <pre className="code small-code" tabIndex={0}>
+          <Marked text={text} max={4000} />
+        </pre>
+      )}
+      {e.dropped > 0 && (
+        <p className="note cut">
+          <Icon name="warn" /> {plural(e.dropped, "byte")} of commands to the terminal {e.dropped === 1 ? "is" : "are"} not shown.
+        </p>
+      )}
+      {e.truncated && <p className="note dim">The recording keeps the beginning of this.</p>}
+      {e.text !== text && (
+        <details>
+          <summary className="dim">with its control characters</summary>
+          <pre className="code small-code" tabIndex={0}>
+            <Marked text={e.text} max={20_000} />
+          </pre>
+        </details>
+      )}
+    </div>
+  );
+});
 
 function Fault({ text }: { text: string }) {
   return (
@@ -430,15 +484,9 @@ function Outcome({ e }: { e: Entry }) {
     <>
       {e.error && <Fault text={e.error} />}
       <p className="outcome dim">
-        {!e.error && plural(e.rowCount, "row")}
-        {!e.error && e.tookMs > 0 && " · "}
+        {e.text ? <Marked text={e.text} max={400} /> : !e.error && plural(e.rowCount, "row")}
+        {(e.text || !e.error) && e.tookMs > 0 && " · "}
         {e.tookMs > 0 && took(e.tookMs)}
-        {e.text && (
-          <>
-            {" · "}
-            <Marked text={e.text} max={400} />
-          </>
-        )}
       </p>
     </>
   );
