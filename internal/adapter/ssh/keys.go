@@ -5,22 +5,38 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 const (
-	maxLine   = 1024     // of what is typed, before it is looked at without a line end
-	maxScreen = 16 << 10 // of what was shown since a line began
+	maxLine    = 1024     // of what is typed, before it is looked at without a line end
+	maxScreen  = 16 << 10 // of what was shown since a line began
+	maxPending = 32       // lines that were typed and not shown yet
+	echoWait   = time.Second
 )
 
 // keys follows what a person types at a terminal. What the screen shows is
 // recorded; what it does not, such as a password, is not: only that it was
 // typed. It is an aid for who reads the record, and controls nothing.
 type keys struct {
-	mu    sync.Mutex
-	line  []byte // as it stands on the screen, as far as one can tell
-	raw   []byte // the keys themselves
-	shown []byte // without control bytes and escape sequences
-	inEsc int    // 0: text; 1: after ESC; 2: in CSI
+	mu      sync.Mutex
+	line    []byte // as it stands on the screen, as far as one can tell
+	raw     []byte // the keys themselves
+	pending []line
+	shown   []byte // without control bytes and escape sequences
+	inEsc   int    // 0: text; 1: after ESC; 2: in CSI
+}
+
+// line is one that was typed.
+type line struct {
+	keys, text []byte
+	at         time.Time
+}
+
+// typed is what is recorded of input: the keys, and a note for people.
+type typed struct {
+	keys []byte
+	note string
 }
 
 // show takes what the terminal shows.
@@ -47,22 +63,18 @@ func (k *keys) show(b []byte) {
 	}
 }
 
-// typed is what is recorded of input: the keys, and a note for people.
-type typed struct {
-	keys []byte
-	note string
-}
-
-// press takes keys and gives what can be recorded by now.
-func (k *keys) press(b []byte) []typed {
+// press takes keys.
+func (k *keys) press(b []byte, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var out []typed
 	for _, c := range b {
+		if len(k.raw) == 0 && len(k.pending) == 0 {
+			k.shown = k.shown[:0] // what stood there before is no echo
+		}
 		k.raw = append(k.raw, c)
 		switch {
 		case c == '\r' || c == '\n':
-			out = append(out, k.end())
+			k.end(now)
 			continue
 		case c == 0x7f || c == 0x08:
 			if n := len(k.line); n > 0 {
@@ -77,31 +89,40 @@ func (k *keys) press(b []byte) []typed {
 			k.line = append(k.line, c)
 		}
 		if len(k.raw) >= maxLine {
-			out = append(out, k.end())
+			k.end(now)
 		}
 	}
-	return out
 }
 
-// end gives the line that was typed, if the screen showed it.
-func (k *keys) end() typed {
-	defer func() { k.line, k.raw, k.shown = k.line[:0], k.raw[:0], k.shown[:0] }()
-	text := strings.TrimSpace(string(k.line))
-	if text == "" {
-		return typed{keys: bytes.Clone(k.raw[max(len(k.raw)-1, 0):])}
-	}
-	if !bytes.Contains(k.shown, bytes.TrimSpace(k.line)) {
-		return typed{note: fmt.Sprintf("%d keys were typed that the screen did not show: they are not kept", len(k.raw))}
-	}
-	return typed{keys: bytes.Clone(k.raw), note: "typed, as far as one can tell: " + text}
+func (k *keys) end(now time.Time) {
+	k.pending = append(k.pending, line{bytes.Clone(k.raw), bytes.TrimSpace(bytes.Clone(k.line)), now})
+	k.line, k.raw = k.line[:0], k.raw[:0]
 }
 
-// rest gives what is left when the session ends.
-func (k *keys) rest() (typed, bool) {
+// settled gives the lines of which it is known by now whether the screen showed
+// them: an echo comes a moment after the keys. At the end all of them are.
+func (k *keys) settled(now time.Time, over bool) []typed {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.raw) == 0 {
-		return typed{}, false
+	if over && len(k.raw) > 0 {
+		k.end(now)
 	}
-	return k.end(), true
+	var out []typed
+	for len(k.pending) > 0 {
+		l := k.pending[0]
+		i := bytes.Index(k.shown, l.text)
+		switch {
+		case len(l.text) == 0:
+			out = append(out, typed{keys: l.keys[len(l.keys)-1:]})
+		case i >= 0:
+			out = append(out, typed{keys: l.keys, note: "typed, as far as one can tell: " + strings.ToValidUTF8(string(l.text), "?")})
+			k.shown = append(k.shown[:0], k.shown[i+len(l.text):]...)
+		case over || len(k.pending) > maxPending || now.Sub(l.at) > echoWait:
+			out = append(out, typed{note: fmt.Sprintf("%d keys were typed that the screen did not show: they are not kept", len(l.keys))})
+		default:
+			return out
+		}
+		k.pending = k.pending[1:]
+	}
+	return out
 }

@@ -103,12 +103,8 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 	}
 	close(over)
 	side.Wait()
-	if l.keys != nil {
-		if t, ok := l.keys.rest(); ok {
-			if err := l.keep(t); err != nil {
-				l.broken(err)
-			}
-		}
+	if err := l.keep(true); err != nil {
+		l.broken(err)
 	}
 	return l.finish(end)
 }
@@ -198,9 +194,6 @@ func (l *relay) emit(frames []byte, rows int64, n int) error {
 		l.end(over)
 		return nil
 	}
-	if l.keys != nil && n > 0 {
-		l.keys.show(frames[wire.HeaderLen:])
-	}
 	l.since.Store(time.Now().UnixNano())
 	defer l.since.Store(0)
 	return l.r.Release(frames)
@@ -232,6 +225,7 @@ func (l *relay) output(kind byte, from io.Reader) {
 		buf := make([]byte, chunk)
 		for {
 			n, err := from.Read(buf)
+			l.see(buf[:n])
 			if n > 0 && !send(buf[:n]) {
 				return
 			}
@@ -257,6 +251,7 @@ func (l *relay) masked(s *gate.MaskStream, from io.Reader, hold time.Duration, s
 		buf := make([]byte, chunk)
 		for {
 			n, err := from.Read(buf)
+			l.see(buf[:n])
 			select {
 			case pieces <- piece{buf[:n], err}:
 			case <-done:
@@ -299,6 +294,13 @@ func (l *relay) masked(s *gate.MaskStream, from io.Reader, hold time.Duration, s
 	}
 }
 
+// see lets keys know what the terminal shows, before it is masked.
+func (l *relay) see(b []byte) {
+	if l.keys != nil && len(b) > 0 {
+		l.keys.show(b)
+	}
+}
+
 // input relays what the client types or streams.
 func (l *relay) input() {
 	buf := make([]byte, chunk)
@@ -327,22 +329,26 @@ func (l *relay) record(b []byte) error {
 	if l.keys == nil {
 		return l.r.Input(b)
 	}
-	for _, t := range l.keys.press(b) {
-		if err := l.keep(t); err != nil {
-			return err
-		}
-	}
-	return nil
+	l.keys.press(b, time.Now())
+	return l.keep(false)
 }
 
-func (l *relay) keep(t typed) error {
-	if len(t.keys) > 0 {
-		if err := l.r.Input(t.keys); err != nil {
-			return err
-		}
+// keep writes down the lines of which it is known whether the screen showed them.
+func (l *relay) keep(over bool) error {
+	if l.keys == nil {
+		return nil
 	}
-	if t.note != "" {
-		return l.x.s.Note(l.x.s.Text(t.note))
+	for _, t := range l.keys.settled(time.Now(), over) {
+		if len(t.keys) > 0 {
+			if err := l.r.Input([]byte(l.x.s.Text(string(t.keys)))); err != nil {
+				return err
+			}
+		}
+		if t.note != "" {
+			if err := l.x.s.Note(l.x.s.Text(t.note)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -378,6 +384,10 @@ func (l *relay) control(over chan struct{}) {
 				_ = l.proc.Signal(m.Name)
 			}
 		case <-tick.C:
+			if err := l.keep(false); err != nil {
+				l.broken(err)
+				return
+			}
 			if l.x.gone.Load() {
 				l.broken(errClientLeft)
 				return
