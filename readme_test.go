@@ -11,17 +11,23 @@ import (
 	"github.com/doorward/doorward/internal/config"
 )
 
-// parity is what holds for each protocol, and the test that shows it.
-var parity = []struct{ power, test string }{
-	{"identity", "TestBadCredentials"},
-	{"per-request policy", "TestCorpus"},
-	{"approval on the native wire", "TestSpine"},
-	{"masking of all that is sent back", "TestLeaks"},
-	{"limits: rows, bytes, time, requests", "TestLimits"},
-	{"recording and replay", "TestSpine"},
-	{"sealed audit", "TestKill"},
-	{"live view and kill", "TestEndingASession"},
+// parity is what holds for each protocol, and the tests that show it, in the
+// order of protocols.
+var parity = []struct {
+	power string
+	tests [2]string
+}{
+	{"identity", [...]string{"TestBadCredentials", "TestSSHRevoked"}},
+	{"per-request policy", [...]string{"TestCorpus", "TestSSHCorpus"}},
+	{"approval on the native wire", [...]string{"TestSpine", "TestSSHReviews"}},
+	{"masking of all that is sent back", [...]string{"TestLeaks", "TestSSHMasking"}},
+	{"limits: rows, bytes, time, requests", [...]string{"TestLimits", "TestSSHLimits"}},
+	{"recording and replay", [...]string{"TestSpine", "TestSSHRecord"}},
+	{"sealed audit", [...]string{"TestKill", "TestSSHRecord"}},
+	{"live view and kill", [...]string{"TestEndingASession", "TestSSHKill"}},
 }
+
+var protocols = [2]string{"Postgres", "SSH"}
 
 // TestParityTable makes the README's table from the tests that there are: a
 // power whose test is missing is not in the table.
@@ -42,13 +48,18 @@ func TestParityTable(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("| | Postgres |\n|---|---|\n")
+	b.WriteString("| | " + strings.Join(protocols[:], " | ") + " |\n|---|---|---|\n")
 	for _, p := range parity {
-		if !tests[p.test] {
-			t.Errorf("%q has no test: e2e has no %s", p.power, p.test)
-			continue
+		b.WriteString("| " + p.power + " |")
+		for i, test := range p.tests {
+			if !tests[test] {
+				t.Errorf("%q has no test for %s: e2e has no %s", p.power, protocols[i], test)
+				b.WriteString(" no |")
+				continue
+			}
+			b.WriteString(" yes |")
 		}
-		b.WriteString("| " + p.power + " | yes |\n")
+		b.WriteString("\n")
 	}
 	readme := readReadme(t)
 	_, rest, ok := strings.Cut(readme, "<!-- table: parity (made by TestParityTable) -->\n")

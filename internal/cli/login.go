@@ -74,6 +74,12 @@ func (l *LoginCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
+	c.token = cred.Token
+	if config, err := sshAfterLogin(ctx, c); err != nil {
+		fmt.Fprintf(env.Stderr, "ssh was not set up: %s\n", cleanLine(err.Error()))
+	} else if config != "" {
+		fmt.Fprintf(env.Stderr, "ssh is set up: ssh -F %s TARGET.doorward, or put Include %s at the top of your ssh configuration.\n", cleanLine(shellQuote(config)), cleanLine(config))
+	}
 	if l.JSON {
 		return printJSON(env.Stdout, map[string]any{"server": cred.Server, "name": me.Name, "groups": me.Groups, "expires": cred.Expires, "kept": where})
 	}

@@ -49,30 +49,14 @@ func (k *SSHCertCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	dir := k.Out
-	if dir == "" {
-		creds, _, err := credentialsFile()
-		if err != nil {
-			return err
-		}
-		dir = filepath.Join(filepath.Dir(creds), "ssh")
-	}
-	key, public, err := newSSHKey()
-	if err != nil {
-		return err
-	}
-	var access api.SSHAccess
-	if err := c.call(ctx, http.MethodPost, "/api/v1/ssh/certificate", api.SSHCertificateRequest{PublicKey: public}, &access); err != nil {
-		return err
-	}
 	targets, err := sshTargets(ctx, c)
 	if err != nil {
 		return err
 	}
-	if err := writeSSH(dir, key, public, access, targets); err != nil {
+	config, access, err := setUpSSH(ctx, c, k.Out, targets)
+	if err != nil {
 		return err
 	}
-	config := filepath.Join(dir, "config")
 	if k.JSON {
 		return printJSON(env.Stdout, map[string]any{"host": access.Host, "port": access.Port, "config": config, "expires": access.Expires, "targets": targets})
 	}
@@ -81,6 +65,38 @@ func (k *SSHCertCmd) Run(env *Env) error {
 		fmt.Fprintf(env.Stdout, "%-12s ssh -F %s %s.doorward\n", cleanLine(t)+":", cleanLine(shellQuote(config)), cleanLine(t))
 	}
 	return nil
+}
+
+// setUpSSH has a new key certified and writes what OpenSSH needs, into dir or
+// beside the credentials. It gives the configuration's path.
+func setUpSSH(ctx context.Context, c *client, dir string, targets []string) (string, api.SSHAccess, error) {
+	var access api.SSHAccess
+	if dir == "" {
+		creds, _, err := credentialsFile()
+		if err != nil {
+			return "", access, err
+		}
+		dir = filepath.Join(filepath.Dir(creds), "ssh")
+	}
+	key, public, err := newSSHKey()
+	if err != nil {
+		return "", access, err
+	}
+	if err := c.call(ctx, http.MethodPost, "/api/v1/ssh/certificate", api.SSHCertificateRequest{PublicKey: public}, &access); err != nil {
+		return "", access, err
+	}
+	return filepath.Join(dir, "config"), access, writeSSH(dir, key, public, access, targets)
+}
+
+// sshAfterLogin sets ssh up for somebody who reaches hosts. It gives "" for who
+// reaches none.
+func sshAfterLogin(ctx context.Context, c *client) (string, error) {
+	targets, err := sshTargets(ctx, c)
+	if err != nil || len(targets) == 0 {
+		return "", err
+	}
+	config, _, err := setUpSSH(ctx, c, "", targets)
+	return config, err
 }
 
 // SSHCACmd prints the authority that hosts trust.

@@ -22,6 +22,7 @@ const (
 	lineWait  = 100 * time.Millisecond // how long a line without its end is held back
 	ptyWait   = 30 * time.Millisecond  // the same in front of a person
 	endWait   = 5 * time.Second        // for the rest of the output after the end was told
+	stopGrace = time.Second            // for a command that was told to end
 	writeWait = 5 * time.Minute        // for a client that does not read
 )
 
@@ -29,6 +30,7 @@ const (
 // towards the client goes through emit, one frame at a time.
 type relay struct {
 	x    *channel
+	up   *upstream.SSHConn
 	proc *upstream.SSHProcess
 	p    *gate.Permit
 	r    *gate.Reply
@@ -51,7 +53,7 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 		return errors.Join(p.Reply().Done("not run"), x.s.Note(d.Reason), d)
 	}
 	defer proc.Close()
-	l := &relay{x: x, proc: proc, p: p, r: p.Reply()}
+	l := &relay{x: x, up: up, proc: proc, p: p, r: p.Reply()}
 	if err := l.r.Durable(x.s.Context()); err != nil {
 		return errors.Join(err, l.r.Done("connection lost"))
 	}
@@ -177,6 +179,9 @@ func (l *relay) halt() {
 			_ = l.proc.Signal("TERM")
 			_ = l.proc.Signal("KILL")
 			_ = l.proc.Close()
+			// A host waits for the command before it answers the close, and
+			// takes no signal for one that it forces.
+			time.AfterFunc(stopGrace, l.up.Abort)
 		}()
 	})
 }
