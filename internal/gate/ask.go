@@ -204,11 +204,15 @@ func (s *Session) welcome() error {
 		return &doorward.Denial{Decision: "deny", Reason: err.Error(), Code: "57P01"}
 	}
 	if !s.Identity.Expires.IsZero() && !s.gate.opt.Now().Before(s.Identity.Expires) {
-		err := &doorward.Denial{Decision: "deny", Reason: "your sign-in has expired", Hint: "Sign in again with `doorward login`, or start a new run.", Code: "57P01"}
+		err := expired()
 		s.end(err)
 		return err
 	}
 	return nil
+}
+
+func expired() *doorward.Denial {
+	return &doorward.Denial{Decision: "deny", Reason: "your sign-in has expired", Hint: "Sign in again with `doorward login`, or start a new run.", Code: "57P01"}
 }
 
 func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, grant doorward.Grant) error {

@@ -147,6 +147,11 @@ func (g *Gate) Open(ctx context.Context, h Hello, client io.Writer) (*Session, e
 		g.dismiss(s)
 		return nil, err
 	}
+	// What goes on without asking, such as a shell or a stream, ends with the
+	// credential as well.
+	if !id.Expires.IsZero() {
+		s.expiry = time.AfterFunc(id.Expires.Sub(g.opt.Now()), func() { s.end(expired()) })
+	}
 	g.Stats.Sessions.Add(1)
 	return s, nil
 }

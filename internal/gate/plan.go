@@ -33,3 +33,8 @@ func (s *Session) Stream() *MaskStream {
 	}
 	return m.Stream(s.Target.Name)
 }
+
+// Whole masks a text that is whole, such as a file.
+func (s *Session) Whole(text []byte) []byte {
+	return s.gate.rules.Load().Masks.Whole(s.Target.Name, nil, text)
+}

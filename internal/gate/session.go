@@ -33,6 +33,7 @@ type Session struct {
 	kill        func()
 	ending      sync.Once
 	closing     sync.Once
+	expiry      *time.Timer // ends the session with the credential; nil: that has no end
 	busy        atomic.Bool
 	requests    atomic.Uint64
 	refused     uint64
@@ -225,6 +226,9 @@ func (s *Session) Close(why error) {
 	s.closing.Do(func() {
 		if cause := context.Cause(s.ctx); cause != nil {
 			why = cause
+		}
+		if s.expiry != nil {
+			s.expiry.Stop()
 		}
 		s.end(errors.New("closed"))
 		s.gate.dismiss(s)

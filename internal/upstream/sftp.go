@@ -63,28 +63,77 @@ func (f *Files) Resolve(p string, last bool) (string, error) {
 	}
 	if last {
 		// A link to what does not exist resolves to nothing, and would be
-		// followed when a file is made: what it points to is what counts.
-		for range 40 {
-			if real, err := f.client.RealPath(p); err == nil {
-				if _, err := f.client.Lstat(real); err == nil {
-					return path.Clean(real), nil
-				}
-			}
+		// followed when a file is made: what it points to is what counts. Where
+		// the links do not end, nothing is resolved: hosts follow more of them
+		// than they tell about.
+		for range maxLinks {
 			to, err := f.client.ReadLink(p)
 			if err != nil {
 				break
 			}
 			if !path.IsAbs(to) {
-				to = path.Join(path.Dir(p), to)
+				dir, err := f.client.RealPath(path.Dir(p))
+				if err != nil {
+					return "", err
+				}
+				p = path.Clean(dir) + "/" + to
+				if p, err = f.real(p); err != nil {
+					return "", err
+				}
+				continue
 			}
-			p = path.Clean(to)
+			if p, err = f.real(to); err != nil {
+				return "", err
+			}
 		}
 	}
-	dir, err := f.client.RealPath(path.Dir(p))
+	p, err := f.real(p)
 	if err != nil {
 		return "", err
 	}
-	return path.Join(path.Clean(dir), path.Base(p)), nil
+	if last {
+		if err := f.noLink(p); err != nil {
+			return "", err
+		}
+	}
+	return p, nil
+}
+
+// maxLinks bounds how many links are followed for one path.
+const maxLinks = 20
+
+// errLink says that a path is still a link after it was resolved.
+var errLink = errors.New("the path is a link that does not end")
+
+// real resolves the folder of a path, by the host.
+func (f *Files) real(p string) (string, error) {
+	base := path.Base(p)
+	if base == ".." || base == "." || base == "/" {
+		// The last part is no name: the whole is a folder.
+		real, err := f.client.RealPath(p)
+		return path.Clean(real), err
+	}
+	// Not cleaned before the host saw it: what .. means after a link is the
+	// host's to say.
+	dir, err := f.client.RealPath(strings.TrimSuffix(strings.TrimRight(p, "/"), base))
+	if err != nil {
+		return "", err
+	}
+	return path.Join(path.Clean(dir), base), nil
+}
+
+// noLink says nil when the path is no link, or nothing yet.
+func (f *Files) noLink(p string) error {
+	i, err := f.client.Lstat(p)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case i.Mode()&fs.ModeSymlink != 0:
+		return errLink
+	}
+	return nil
 }
 
 // File is a file on the host that a permit opened.
@@ -125,9 +174,16 @@ func (f *Files) Open(p *gate.Permit) (*File, error) {
 }
 
 func (f *Files) open(r *classify.File) (*sftp.File, error) {
+	// It may have become a link since it was resolved: people may have thought
+	// about it for hours.
+	if err := f.noLink(r.Path); err != nil {
+		return nil, err
+	}
 	if r.Op == "read" {
 		return f.client.Open(r.Path)
 	}
+	_, missing := f.client.Lstat(r.Path)
+	mode := fs.FileMode(0)
 	flags := os.O_WRONLY
 	for _, word := range r.Flags {
 		switch word {
@@ -142,10 +198,24 @@ func (f *Files) open(r *classify.File) (*sftp.File, error) {
 		case "exclusive":
 			flags |= os.O_EXCL
 		default:
-			return nil, fmt.Errorf("%w: flag %q", gate.ErrPermit, word)
+			n, err := strconv.ParseUint(strings.TrimPrefix(word, "mode="), 8, 32)
+			if err != nil || n > 0o777 {
+				return nil, fmt.Errorf("%w: flag %q", gate.ErrPermit, word)
+			}
+			mode = fs.FileMode(n)
 		}
 	}
-	return f.client.OpenFile(r.Path, flags)
+	file, err := f.client.OpenFile(r.Path, flags)
+	if err != nil || mode == 0 || !errors.Is(missing, fs.ErrNotExist) {
+		return file, err
+	}
+	// A new file gets its mode before its first byte, less what an umask of 022
+	// takes away.
+	if err := file.Chmod(mode &^ 0o022); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // Entries spends the permit of a list, stat, lstat or readlink. A readlink

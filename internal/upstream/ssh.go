@@ -336,6 +336,7 @@ func (p *SSHProcess) Signal(name string) error {
 
 // Forwarded is a TCP connection that the host made.
 type Forwarded struct {
+	Ended   chan struct{} // closed once the host has closed it
 	ch      ssh.Channel
 	session *gate.Session
 }
@@ -373,8 +374,12 @@ func (c *SSHConn) Forward(p *gate.Permit) (*Forwarded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the target does not connect: %w", err)
 	}
-	go ssh.DiscardRequests(reqs)
-	return &Forwarded{ch, c.session}, nil
+	f := &Forwarded{make(chan struct{}), ch, c.session}
+	go func() {
+		ssh.DiscardRequests(reqs)
+		close(f.Ended)
+	}()
+	return f, nil
 }
 
 // Abort ends the connection and what runs on it: a host lets a command without

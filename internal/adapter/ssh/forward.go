@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -38,7 +39,17 @@ func (c *connection) serveForward(ctx context.Context, n ssh.NewChannel) {
 	}()
 	s.Busy(true)
 	defer s.Busy(false)
-	x := &channel{c: c, s: s}
+	x := &channel{c: c, s: s, left: make(chan struct{})}
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-c.left:
+			x.gone.Store(true)
+			s.StopWaiting()
+		case <-over:
+		}
+	}()
 	ch, p, up, err := x.forward(n)
 	var d *doorward.Denial
 	if errors.As(err, &d) {
@@ -70,13 +81,13 @@ func (x *channel) forward(n ssh.NewChannel) (ssh.Channel, *gate.Permit, *forward
 	if err != nil {
 		return nil, nil, nil, x.s.Refuse(x.s.Context(), "forward", &doorward.Denial{Decision: "deny", Reason: "this cannot be understood, so it cannot be allowed: " + err.Error()})
 	}
+	if x.s.Stream() != nil {
+		d := &doorward.Denial{Decision: "deny", Reason: "what goes through a forwarded connection cannot be masked, and what this target sends has to be", Hint: "Whoever keeps the configuration can take the target out of the detect rules."}
+		return nil, nil, nil, x.s.Refuse(x.s.Context(), text, d)
+	}
 	p, err := x.ask(text, nil)
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	if x.s.Stream() != nil {
-		d := &doorward.Denial{Decision: "deny", Reason: "what goes through a forwarded connection cannot be masked, and what this target sends has to be", Hint: "Whoever keeps the configuration can take the target out of the detect rules."}
-		return nil, nil, nil, errors.Join(p.Reply().Done("not run"), x.s.Refuse(x.s.Context(), text, d))
 	}
 	up, err := x.dial()
 	if err != nil {
@@ -110,21 +121,25 @@ func (f *forwarded) Close() error { return errors.Join(f.Forwarded.Close(), f.co
 // pump moves bytes both ways until both sides are done.
 func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to *forwarded) error {
 	r := p.Reply()
-	var cut *doorward.Denial
+	var cut atomic.Pointer[doorward.Denial]
 	defer ch.Close()
 	if err := r.Durable(x.s.Context()); err != nil {
 		_ = to.Close()
 		return errors.Join(err, r.Done("connection lost"))
 	}
 	if t := p.Limits().Time; t > 0 {
-		limit := time.AfterFunc(t, func() { _ = to.Close(); _ = ch.Close() })
+		limit := time.AfterFunc(t, func() {
+			cut.Store(&doorward.Denial{Decision: "deny", Reason: fmt.Sprintf("stopped at the time limit of %s", t)})
+			_ = to.Close()
+			_ = ch.Close()
+		})
 		defer limit.Stop()
 	}
 	stop := context.AfterFunc(x.s.Context(), func() { _ = to.Close(); _ = ch.Close() })
 	defer stop()
 	var in sync.WaitGroup
 	in.Add(1)
-	go func() {
+	go x.c.guard(func() {
 		defer in.Done()
 		buf := make([]byte, chunk)
 		for {
@@ -144,14 +159,14 @@ func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to *forwarded) error {
 				return
 			}
 		}
-	}()
+	})
 	buf := make([]byte, chunk)
 	var fault error
 	for {
 		n, err := to.Read(buf)
 		if n > 0 {
 			if !r.Pour(0, n) {
-				cut = r.Over()
+				cut.Store(r.Over())
 				break
 			}
 			if fault = r.Release(wire.Append(nil, wire.Output, buf[:n])); fault != nil {
@@ -162,17 +177,26 @@ func (x *channel) pump(ch ssh.Channel, p *gate.Permit, to *forwarded) error {
 			break
 		}
 	}
-	if fault == nil && cut == nil {
+	if fault == nil && cut.Load() == nil {
+		// The far side may still read, until it closes.
 		_ = ch.CloseWrite()
+		done := make(chan struct{})
+		go func() { in.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-to.Ended:
+			_ = ch.Close()
+		}
 	} else {
 		_ = to.Close()
+		_ = ch.Close()
 	}
 	in.Wait()
 	_ = to.Close()
 	code := ""
 	switch {
-	case cut != nil:
-		code = "stopped: " + cut.Reason
+	case cut.Load() != nil:
+		code = cut.Load().Reason
 	case fault != nil:
 		code = "connection lost"
 	case x.s.Err() != nil:

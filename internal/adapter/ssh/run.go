@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -40,7 +39,6 @@ type relay struct {
 	state sync.Mutex // over cut and fault
 	cut   *doorward.Denial
 	fault error
-	since atomic.Int64 // when the frame that is being sent was begun; 0: none is
 	stop  sync.Once
 }
 
@@ -73,8 +71,8 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 	over := make(chan struct{})
 	var side sync.WaitGroup
 	side.Add(1)
-	go func() { defer side.Done(); l.control(over) }()
-	go l.input()
+	go func() { defer side.Done(); x.c.guard(func() { l.control(over) }) }()
+	go x.c.guard(l.input)
 	var out sync.WaitGroup
 	for _, stream := range []struct {
 		kind byte
@@ -83,7 +81,7 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 		out.Add(1)
 		go func() {
 			defer out.Done()
-			l.output(stream.kind, stream.from)
+			x.c.guard(func() { l.output(stream.kind, stream.from) })
 		}()
 	}
 	drained := make(chan struct{})
@@ -98,10 +96,8 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 			<-drained
 		}
 	case <-drained:
-		select {
-		case end = <-proc.Ended:
-		case <-time.After(endWait):
-		}
+		// It closed its output and goes on: it is watched to its end.
+		end = <-proc.Ended
 	}
 	close(over)
 	side.Wait()
@@ -116,6 +112,9 @@ func (l *relay) finish(end upstream.SSHEnd) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cut, fault := l.stopped()
+	if fault == nil && l.x.gone.Load() && !end.Known {
+		fault = errClientLeft
+	}
 	if fault != nil {
 		return errors.Join(fault, l.r.Done("connection lost"))
 	}
@@ -199,8 +198,6 @@ func (l *relay) emit(frames []byte, rows int64, n int) error {
 		l.end(over)
 		return nil
 	}
-	l.since.Store(time.Now().UnixNano())
-	defer l.since.Store(0)
 	return l.r.Release(frames)
 }
 
@@ -358,7 +355,8 @@ func (l *relay) keep(over bool) error {
 	return nil
 }
 
-// control passes window changes and signals on, and sees the client leave.
+// control passes window changes and signals on. It may wait for a client that
+// does not read; what ends things does not wait for it.
 func (l *relay) control(over chan struct{}) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -393,18 +391,6 @@ func (l *relay) control(over chan struct{}) {
 				l.broken(err)
 				return
 			}
-			if l.x.gone.Load() {
-				l.broken(errClientLeft)
-				return
-			}
-			if at := l.since.Load(); at != 0 && time.Since(time.Unix(0, at)) > writeWait {
-				l.broken(errors.New("the client does not read"))
-				_ = l.x.c.raw.Close()
-				return
-			}
-		case <-l.x.s.Context().Done():
-			l.halt()
-			return
 		case <-over:
 			return
 		}

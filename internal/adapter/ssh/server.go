@@ -68,6 +68,7 @@ type connection struct {
 	target  string
 	open    atomic.Int32 // channels
 	served  sync.WaitGroup
+	left    chan struct{} // closed once the client's connection has ended
 
 	mu    sync.Mutex
 	spare *channelSession // of the sign-in, until the first channel takes it
@@ -82,7 +83,7 @@ type channelSession struct {
 // Serve serves one connection until it ends. It owns raw.
 func (srv *Server) Serve(ctx context.Context, g *gate.Gate, raw net.Conn) error {
 	defer raw.Close()
-	c := &connection{srv: srv, gate: g, raw: raw}
+	c := &connection{srv: srv, gate: g, raw: raw, left: make(chan struct{})}
 	defer c.dropSpare(nil)
 	_ = raw.SetDeadline(time.Now().Add(signInTimeout))
 	conn, chans, reqs, err := ssh.NewServerConn(raw, c.config(ctx))
@@ -95,7 +96,11 @@ func (srv *Server) Serve(ctx context.Context, g *gate.Gate, raw net.Conn) error 
 	if c.spare == nil {
 		return errors.New("a connection was signed in without a session")
 	}
-	go c.global(ctx, reqs)
+	go func() {
+		defer close(c.left)
+		_ = conn.Wait()
+	}()
+	go c.guard(func() { c.global(ctx, reqs) })
 	return c.channels(ctx, chans)
 }
 
@@ -197,7 +202,7 @@ func refuseSignIn(reason, hint string) error {
 
 // session opens a session of the gate for a channel to come.
 func (c *connection) session(ctx context.Context) (*channelSession, error) {
-	out := &channelSession{sink: &sink{}}
+	out := &channelSession{sink: &sink{stuck: func() { _ = c.raw.Close() }}}
 	hello := gate.Hello{Credential: c.cred, Target: c.target, Application: printable(clientVersion(c.conn)), Kill: func() {
 		// What runs is ended by its own relay, which tells the client why; a
 		// client that does not listen is cut off.
@@ -348,15 +353,21 @@ func (c *connection) channels(ctx context.Context, chans <-chan ssh.NewChannel) 
 		go func() {
 			defer c.served.Done()
 			defer c.open.Add(-1)
-			defer func() {
-				if p := recover(); p != nil {
-					c.srv.opt.Log.Error("a session ended by a fault of doorward", "panic", fmt.Sprint(p))
-					_ = c.raw.Close()
-				}
-			}()
-			serve()
+			c.guard(serve)
 		}()
 	}
+}
+
+// guard keeps a fault in one connection from ending the others: it ends that
+// connection.
+func (c *connection) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.opt.Log.Error("a connection ended by a fault of doorward", "panic", fmt.Sprint(p))
+			_ = c.raw.Close()
+		}
+	}()
+	f()
 }
 
 // printable bounds and escapes what a client said before it is shown or logged.

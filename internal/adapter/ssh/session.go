@@ -33,6 +33,7 @@ type channel struct {
 	want classify.Request
 	bad  string // a variable that was refused and changes what runs
 	gone atomic.Bool
+	left chan struct{}    // closed once the client has closed the channel
 	wins chan ssh.Request // window changes and signals once something runs
 }
 
@@ -49,7 +50,7 @@ func (c *connection) serveSession(ctx context.Context, n ssh.NewChannel) {
 		return
 	}
 	s.sink.use(ch)
-	x := &channel{c: c, s: s, ch: ch, reqs: reqs, want: classify.Request{Account: c.account}, wins: make(chan ssh.Request, 16)}
+	x := &channel{c: c, s: s, ch: ch, reqs: reqs, want: classify.Request{Account: c.account}, wins: make(chan ssh.Request, 16), left: make(chan struct{})}
 	why := errors.New("a fault of doorward")
 	defer func() {
 		_ = ch.Close()
@@ -71,9 +72,10 @@ func reasonOf(err error) string {
 func (x *channel) serve() error {
 	act, err := x.collect()
 	if err != nil || !act {
+		go ssh.DiscardRequests(x.reqs) // or the whole connection waits for somebody to take them
 		return err
 	}
-	go x.watch()
+	go x.c.guard(x.watch)
 	x.s.Busy(true)
 	defer x.s.Busy(false)
 	err = x.act()
@@ -240,6 +242,7 @@ func (x *channel) watch() {
 		}
 	}
 	x.gone.Store(true)
+	close(x.left)
 	x.s.StopWaiting()
 }
 
@@ -263,6 +266,15 @@ func (x *channel) act() error {
 		return errors.Join(err, p.Reply().Done("not run"))
 	}
 	defer up.Close()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-x.left:
+			up.Abort() // whatever it is in the middle of
+		case <-over:
+		}
+	}()
 	if x.want.Kind == classify.KindSubsystem && x.want.Subsystem == "sftp" {
 		return x.serveFiles(up, p)
 	}

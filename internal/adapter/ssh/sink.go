@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -14,9 +15,10 @@ import (
 // sink is the client's end of a session: it takes the frames that the gate
 // releases and writes what they say to the channel.
 type sink struct {
-	mu   sync.Mutex
-	ch   ssh.Channel // nil before there is one
-	done bool
+	stuck func() // closes the connection of a client that does not read
+	mu    sync.Mutex
+	ch    ssh.Channel // nil before there is one
+	done  bool
 }
 
 var errNoChannel = errors.New("the client has no channel yet")
@@ -48,6 +50,7 @@ func (k *sink) Write(frames []byte) (int, error) {
 	if ch == nil {
 		return 0, errNoChannel
 	}
+	defer time.AfterFunc(writeWait, k.stuck).Stop()
 	n := len(frames)
 	for len(frames) > 0 {
 		kind, body, rest, err := wire.Next(frames)
