@@ -86,7 +86,7 @@ func (srv *Server) Serve(ctx context.Context, g *gate.Gate, raw net.Conn) error 
 	c := &connection{srv: srv, gate: g, raw: raw, left: make(chan struct{})}
 	defer c.dropSpare(nil)
 	_ = raw.SetDeadline(time.Now().Add(signInTimeout))
-	conn, chans, reqs, err := ssh.NewServerConn(raw, c.config(ctx))
+	conn, chans, reqs, err := ssh.NewServerConn(&strict{Conn: raw}, c.config(ctx))
 	if err != nil {
 		return err
 	}
@@ -381,4 +381,28 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// strict is a connection whose first bytes must be an SSH version. RFC 4253
+// lets servers, not clients, say something before it; what stands there, such
+// as a PROXY header, would be taken for something by somebody.
+type strict struct {
+	net.Conn
+	seen int
+}
+
+const versionPrefix = "SSH-2.0-"
+
+var errNotSSH = errors.New("the client does not begin with an SSH version")
+
+// Read implements net.Conn.
+func (s *strict) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	for i := 0; i < n && s.seen < len(versionPrefix); i++ {
+		if b[i] != versionPrefix[s.seen] {
+			return 0, errNotSSH
+		}
+		s.seen++
+	}
+	return n, err
 }
