@@ -24,6 +24,8 @@ type event struct {
 		Kind string `json:"kind"`
 		Text string `json:"text"`
 	} `json:"event"`
+
+	raw string // the line
 }
 
 // ledger gives the events of the log, read offline.
@@ -39,6 +41,7 @@ func (p *place) ledger() []event {
 		if err := json.Unmarshal(s.Bytes(), &e); err != nil {
 			p.t.Fatalf("audit export printed %q: %v", s.Text(), err)
 		}
+		e.raw = s.Text()
 		list = append(list, e)
 	}
 	return list

@@ -27,6 +27,9 @@ if [ "${1:-}" != demo ]; then
   need python3-psycopg2 /usr/bin/python3 -c 'import psycopg2'
   need libpostgresql-jdbc-java test -e /usr/share/java/postgresql.jar
   need default-jdk-headless command -v javac
+  need openssh-server test -x /usr/sbin/sshd
+  need openssh-client command -v ssh
+  need rsync command -v rsync
 fi
 
 if [ "${#packages[@]}" -gt 0 ]; then
@@ -39,10 +42,15 @@ if [ "${#packages[@]}" -gt 0 ]; then
     exit 1
   fi
   echo "setup: installing ${packages[*]}"
-  # The tests start servers of their own: the package need not make one.
+  # The tests start servers of their own: the packages need not make one.
   if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     "${sudo[@]}" mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  if [[ " ${packages[*]} " == *" openssh-server "* ]]; then
+    # Nor does this machine get a way in that it did not have.
+    "${sudo[@]}" mkdir -p /etc/ssh
+    echo 'installed for the tests of doorward, which start their own' | "${sudo[@]}" tee /etc/ssh/sshd_not_to_be_run >/dev/null
   fi
   "${sudo[@]}" apt-get update -q
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"

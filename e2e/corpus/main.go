@@ -15,6 +15,7 @@ import (
 	"github.com/doorward/doorward/e2e/cases"
 	"github.com/doorward/doorward/e2e/harness"
 	"github.com/doorward/doorward/e2e/rawpg"
+	"github.com/doorward/doorward/e2e/sshcases"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 		return false, err
 	}
 	f := flag.NewFlagSet("corpus", flag.ContinueOnError)
-	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres")
+	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres or ssh")
 	via := f.String("via", "gate", "gate: through doorward; direct: straight to the server, to check that each case does what it claims")
 	split := f.String("split", "none", "how the client's bytes are cut: none, random or bytes (one by one)")
 	mode := f.String("mode", "both", "how cases of type sql are sent: simple, extended or both")
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	workers := f.Int("workers", 0, "cases to run beside one another (default: twice the processors)")
 	seed := f.Uint64("seed", 1, "seed of the random split")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres [flags] FILE…")
+		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres|ssh [flags] FILE…")
 		f.PrintDefaults()
 	}
 	files, err := harness.Flags(f, args)
@@ -62,8 +63,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	switch {
 	case len(files) == 0:
 		return false, errors.New("no file of cases given")
-	case *protocol != "postgres":
-		return false, fmt.Errorf("protocol %q has no runner: postgres has", *protocol)
+	case *protocol != "postgres" && *protocol != "ssh":
+		return false, fmt.Errorf("protocol %q has no runner: postgres and ssh have", *protocol)
 	case *via != "gate" && *via != "direct":
 		return false, fmt.Errorf("--via %q: want gate or direct", *via)
 	case !slices.Contains([]rawpg.Split{rawpg.SplitNone, rawpg.SplitRandom, rawpg.SplitBytes}, opt.Split):
@@ -77,17 +78,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	default:
 		return false, fmt.Errorf("--mode %q: want simple, extended or both", *mode)
 	}
-	list, err := cases.Load(files...)
-	if err != nil {
-		return false, err
-	}
-	if *only != "" {
-		ids := strings.Split(*only, ",")
-		list = slices.DeleteFunc(list, func(c *cases.Case) bool { return !slices.Contains(ids, c.ID) })
-	}
-	if len(list) == 0 {
-		return false, errors.New("the files hold no case to run")
-	}
+	ids := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
+	other := func(id string) bool { return len(ids) > 0 && !slices.Contains(ids, id) }
 	out := json.NewEncoder(os.Stdout)
 	opt.Report = func(o cases.Outcome) {
 		switch {
@@ -102,9 +94,31 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 			fmt.Printf("ok   %s %s %-8s %s | %s\n", o.ID, o.Mode, o.Outcome, o.Title, o.By)
 		}
 	}
-	outcomes, err := cases.Run(ctx, list, opt)
-	if err != nil {
-		return false, err
+	var outcomes []cases.Outcome
+	none := errors.New("the files hold no case to run")
+	switch *protocol {
+	case "ssh":
+		list, err := sshcases.Load(files...)
+		if err != nil {
+			return false, err
+		}
+		if list = slices.DeleteFunc(list, func(c *sshcases.Case) bool { return other(c.ID) }); len(list) == 0 {
+			return false, none
+		}
+		if outcomes, err = sshcases.Run(ctx, list, sshcases.Options{Policies: *policies, Direct: opt.Direct, Report: opt.Report}); err != nil {
+			return false, err
+		}
+	default:
+		list, err := cases.Load(files...)
+		if err != nil {
+			return false, err
+		}
+		if list = slices.DeleteFunc(list, func(c *cases.Case) bool { return other(c.ID) }); len(list) == 0 {
+			return false, none
+		}
+		if outcomes, err = cases.Run(ctx, list, opt); err != nil {
+			return false, err
+		}
 	}
 	s := cases.Summarise(outcomes)
 	fmt.Fprintln(os.Stderr, s)

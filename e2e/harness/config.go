@@ -29,10 +29,22 @@ type Target struct {
 	Fields    map[string]any // further fields of the target, as the file spells them
 }
 
+// Host is a target that is reached by SSH.
+type Host struct {
+	Name     string
+	Address  string
+	User     string         // account when the client names none
+	Users    []string       // further accounts that a client may name
+	Key      []byte         // PEM of the key that doorward signs in with; nil: Fields say how
+	HostKeys []string       // pinned
+	Fields   map[string]any // further fields of the target, as the file spells them
+}
+
 // Config of a doorward process.
 type Config struct {
 	Users   []User
 	Targets []Target
+	Hosts   []Host
 	Rules   []any // policy.rules
 	Masking []any
 	Wait    time.Duration  // review.wait
@@ -42,7 +54,8 @@ type Config struct {
 }
 
 // YAML is the configuration file for these listeners and this state folder.
-func (c *Config) YAML(console, postgres, state string) ([]byte, error) {
+// Without hosts there is no listener for SSH.
+func (c *Config) YAML(console, postgres, ssh, state string) ([]byte, error) {
 	var users []any
 	for _, u := range c.Users {
 		users = append(users, map[string]any{"name": u.Name, "password": map[string]any{"value": u.Password}, "groups": u.Groups})
@@ -56,8 +69,26 @@ func (c *Config) YAML(console, postgres, state string) ([]byte, error) {
 		maps.Copy(pg, t.Fields)
 		targets[t.Name] = map[string]any{"postgres": pg}
 	}
+	for _, h := range c.Hosts {
+		host := map[string]any{"address": h.Address, "user": h.User, "host_keys": h.HostKeys}
+		if len(h.Users) > 0 {
+			host["users"] = h.Users
+		}
+		if h.Key != nil {
+			host["key"] = map[string]any{"value": string(h.Key)}
+		}
+		maps.Copy(host, h.Fields)
+		targets[h.Name] = map[string]any{"ssh": host}
+	}
+	listen := map[string]any{"console": console, "postgres": postgres}
+	if len(c.Hosts) > 0 {
+		listen["ssh"] = ssh
+	}
+	if c.Plain {
+		listen["plaintext_on_loopback"] = true
+	}
 	doc := map[string]any{
-		"listen":     map[string]any{"console": console, "postgres": postgres},
+		"listen":     listen,
 		"store":      "sqlite://" + filepath.Join(state, "state.db"),
 		"recordings": "file://" + filepath.Join(state, "tapes"),
 		"ledger":     filepath.Join(state, "ledger"),
@@ -65,9 +96,6 @@ func (c *Config) YAML(console, postgres, state string) ([]byte, error) {
 		"targets":    targets,
 		"policy":     map[string]any{"rules": c.Rules},
 		"review":     map[string]any{"wait": c.Wait.String()},
-	}
-	if c.Plain {
-		doc["listen"].(map[string]any)["plaintext_on_loopback"] = true
 	}
 	if len(c.Masking) > 0 {
 		doc["masking"] = c.Masking

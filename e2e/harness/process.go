@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ type Gate struct {
 	State    string // holds what doorward keeps
 	Console  string // base URL of the console and the API
 	Postgres string // address of the Postgres listener
+	SSH      string // address of the SSH listener, where the configuration has hosts
 	CA       []byte // PEM
 	HTTP     *http.Client
 
@@ -51,13 +53,17 @@ func Start(ctx context.Context, c *Config) (*Gate, error) {
 	if err := os.MkdirAll(g.State, 0o700); err != nil {
 		return nil, err
 	}
-	var ports [2]int
+	var ports [3]int
 	for i := range ports {
-		if ports[i], err = pgtest.FreePort(); err != nil {
-			return nil, err
+		// The same port may be free twice in a row.
+		for ports[i] == 0 || slices.Contains(ports[:i], ports[i]) {
+			if ports[i], err = pgtest.FreePort(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	g.console, g.Postgres = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	g.SSH = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	if err := g.Launch(ctx); err != nil {
 		g.Close()
 		return nil, err
@@ -103,7 +109,7 @@ func (g *Gate) Launch(ctx context.Context) error {
 
 // WriteConfig writes the configuration file anew.
 func (g *Gate) WriteConfig() error {
-	b, err := g.config.YAML(g.console, g.Postgres, g.State)
+	b, err := g.config.YAML(g.console, g.Postgres, g.SSH, g.State)
 	if err != nil {
 		return err
 	}

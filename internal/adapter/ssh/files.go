@@ -72,6 +72,7 @@ func (x *channel) serveFiles(up *upstream.SSHConn, p *gate.Permit) error {
 		defer limit.Stop()
 	}
 	f := &files{x: x, up: remote}
+	x.s.Busy(false) // until something is asked of it
 	srv := sftp.NewRequestServer(unclosed{x.ch, x.s.sink}, sftp.Handlers{FileGet: f, FilePut: f, FileCmd: f, FileList: f}, sftp.WithStartDirectory(remote.Home()))
 	ended := make(chan struct{})
 	defer close(ended)
@@ -127,6 +128,8 @@ type look struct {
 func (f *files) ask(op string, looks []look, request func(at []place) classify.File) (*gate.Permit, *gate.Reply, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.x.s.Busy(true)
+	defer func() { f.x.s.Busy(f.open > 0) }()
 	resolve := func() []place {
 		var out []place
 		for _, l := range looks {
@@ -261,8 +264,9 @@ func (f *files) hold() error {
 
 func (f *files) letGo() {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.open--
-	f.mu.Unlock()
+	f.x.s.Busy(f.open > 0)
 }
 
 // Fileread implements sftp.FileReader.

@@ -106,6 +106,7 @@ func (x *channel) forward(n ssh.NewChannel) (ssh.Channel, *gate.Permit, *forward
 	}
 	go ssh.DiscardRequests(reqs)
 	x.s.sink.use(ch)
+	x.s.Busy(false) // a shutdown does not wait for a connection that nobody ends
 	return ch, p, &forwarded{to, up}, nil
 }
 

@@ -154,6 +154,9 @@ func (srv *Server) certified(key ssh.PublicKey) (string, error) {
 	if len(cert.CriticalOptions) > 0 {
 		return "", errors.New("the certificate has options that doorward does not know")
 	}
+	if len(cert.ValidPrincipals) != 1 || cert.ValidPrincipals[0] != Principal { // none would mean any
+		return "", errors.New("the certificate is for something else than doorward")
+	}
 	checker := &ssh.CertChecker{}
 	if err := checker.CheckCert(Principal, cert); err != nil {
 		return "", fmt.Errorf("the certificate is not good: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -235,6 +236,9 @@ func (x *channel) watch() {
 			// session's record is the relay's, so it notes it for it.
 			if refused++; refused <= maxRefusals {
 				_ = x.s.Note("refused: a channel request " + printable(r.Type) + " while something runs")
+				if r.Type == "exec" || r.Type == "shell" || r.Type == "subsystem" {
+					_ = x.say("a second "+r.Type+" on one channel is not let through: nothing of it runs", "Open a channel for each.")
+				}
 			}
 		}
 		if r.WantReply {
@@ -287,7 +291,23 @@ func (x *channel) ask(text string, held func(doorward.Review) error) (*gate.Perm
 	if err != nil {
 		return nil, err
 	}
+	if oldCopy(&st.Reading.Effect) && x.s.Stream() != nil {
+		return nil, x.s.Refuse(x.s.Context(), text, &doorward.Denial{Decision: "deny", Reason: "scp's old protocol tells a file's size before its bytes, so they cannot be masked, and what this target sends has to be", Hint: "Use scp without -O, or sftp."})
+	}
 	return x.s.Ask(x.s.Context(), gate.Request{Frames: []byte(text), Acts: []gate.Act{{Statement: st}}, State: "one connection", Gone: x.gone.Load, OnHold: held})
+}
+
+// oldCopy reports whether a command sends files by scp's protocol.
+func oldCopy(e *doorward.Effect) bool {
+	if len(e.Commands) != 1 || path.Base(e.Commands[0][0]) != "scp" {
+		return false
+	}
+	for _, o := range e.Objects {
+		if o.Kind == "file" && o.Verb.Has(doorward.VerbRead) {
+			return true
+		}
+	}
+	return false
 }
 
 // dial connects to the target. What goes wrong is told to the client without
