@@ -1,11 +1,14 @@
 package mask
 
-import "bytes"
+import (
+	"bytes"
+	"sort"
+)
 
 // Bounds of a stream.
 const (
 	streamHold    = 64 << 10 // most that is held back while a line, or a key, has no end
-	streamContext = 256      // what was sent stays in sight, so that a value that goes on is seen
+	streamContext = 256      // stays in sight around a border: of what was sent, and behind a forced one
 )
 
 // Stream masks text that comes in pieces, such as the output of a command:
@@ -18,7 +21,7 @@ type Stream struct {
 	sent  []byte // the end of what was sent, unmasked
 	held  []byte // what came and was not sent
 	plain []byte // a text without its escape sequences
-	at    []int  // where each byte of plain stands in it
+	cuts  []cut  // where these were
 }
 
 // Stream starts masking the text of one stream of a target.
@@ -41,17 +44,20 @@ func (t *Stream) Write(dst, piece []byte) []byte {
 		return append(dst, piece...)
 	}
 	t.held = append(t.held, piece...)
+	if len(t.held) <= streamHold && !bytes.ContainsAny(piece, "\n\r") {
+		return dst // no need to look at all that is held for each of many small pieces
+	}
 	for {
 		end := bytes.LastIndexAny(t.held, "\n\r") + 1
 		end = t.keyBorder(end)
 		switch {
 		case end > 0:
+			dst = t.send(dst, end, end)
 		case len(t.held) > streamHold:
-			end = t.force()
+			dst = t.send(dst, t.force(), len(t.held))
 		default:
 			return dst
 		}
-		dst = t.send(dst, end)
 		if len(t.held) <= streamHold {
 			return dst
 		}
@@ -65,7 +71,7 @@ func (t *Stream) Flush(dst []byte) []byte {
 	if !t.on || len(t.held) == 0 {
 		return dst
 	}
-	return t.send(dst, len(t.held))
+	return t.send(dst, len(t.held), len(t.held))
 }
 
 // Held is how many bytes wait.
@@ -101,20 +107,47 @@ func (t *Stream) keyBorder(end int) int {
 	return bytes.LastIndexByte(b[:i], '\n') + 1
 }
 
-// force finds a border in a line that is too long to be held: after the last
-// blank, or anywhere.
+// force finds a border in a line that is too long to be held. What stands
+// behind it is enough to see which values reach over it, and the border is
+// moved out of them.
 func (t *Stream) force() int {
-	if i := bytes.LastIndexAny(t.held, " \t,;"); i > len(t.held)-4096 && i >= 0 {
-		return i + 1
+	before := len(t.sent)
+	text := append(t.sent, t.held...)
+	plain := t.strip(text)
+	first := t.plainAt(before, len(plain)) // where the held begins
+	p := len(plain) - streamContext
+	if p <= first { // nearly all of it is escape sequences
+		p = t.plainAt(len(text)-streamContext, len(plain))
 	}
-	return len(t.held)
+	// After a blank if there is one: what grows without blanks, such as a
+	// token, may not be known for a value by its first part.
+	low := max(first, p-streamHold/2)
+	if i := bytes.LastIndexAny(plain[low:max(low, p)], " \t,;"); i >= 0 {
+		p = low + i + 1
+	}
+	t.c.found = detect(t.c.found[:0], plain, t.c.wanted, 0)
+	for _, f := range t.c.found {
+		if f.start < p && p < f.end {
+			p = f.start
+			if p <= first { // it has begun before, or is longer than what can be held
+				p = f.end
+			}
+			break
+		}
+	}
+	if p <= first || p >= len(plain) {
+		return len(t.held)
+	}
+	return t.rawAt(p) - before
 }
 
-// send masks and sends what is held up to end.
-func (t *Stream) send(dst []byte, end int) []byte {
+// send masks and sends what is held up to end. Values are looked for in what is
+// held up to seen, so that they are the same on both sides of a forced border.
+func (t *Stream) send(dst []byte, end, seen int) []byte {
 	before := len(t.sent)
-	text := append(t.sent, t.held[:end]...)
-	dst = t.mask(dst, text, before)
+	text := append(t.sent, t.held[:seen]...)
+	dst = t.maskTo(dst, text, before, before+end)
+	text = text[:before+end]
 	keep := min(len(text), streamContext)
 	t.sent = append(text[:0], text[len(text)-keep:]...)
 	t.held = append(t.held[:0], t.held[end:]...)
@@ -127,46 +160,81 @@ func (t *Stream) send(dst []byte, end int) []byte {
 
 // mask appends text from the byte `from` on; what is before that was sent.
 func (t *Stream) mask(dst, text []byte, from int) []byte {
-	plain, at := text, []int(nil)
-	if bytes.IndexByte(text, 0x1b) >= 0 {
-		plain, at = t.strip(text)
-	}
+	return t.maskTo(dst, text, from, len(text))
+}
+
+// maskTo appends text[from:to]; what is before was sent, and what is behind only
+// says where values end. No value reaches over to.
+func (t *Stream) maskTo(dst, text []byte, from, to int) []byte {
+	plain := t.strip(text)
 	c := &t.c
 	c.found = detect(c.found[:0], plain, c.wanted, 0)
 	for _, f := range c.found {
-		start, end := f.start, f.end
-		if at != nil {
-			start, end = at[f.start], at[f.end-1]+1
-		}
+		start, end := t.rawAt(f.start), t.rawAt(f.end-1)+1
 		if end <= from {
 			continue
+		}
+		if start >= to {
+			break
 		}
 		if start >= from {
 			dst = append(dst, text[from:start]...)
 		}
 		dst = c.ops[f.kind].appendText(dst, plain[f.start:f.end], f.kind)
-		if at != nil {
+		if len(t.cuts) > 0 {
 			dst = appendEscapes(dst, text[max(start, from):end])
 		}
 		from = end
 	}
-	return append(dst, text[from:]...)
+	return append(dst, text[min(from, to):to]...)
 }
 
-// strip takes the escape sequences out of text, and says where each byte that
-// is left stands.
-func (t *Stream) strip(text []byte) ([]byte, []int) {
-	t.plain, t.at = t.plain[:0], t.at[:0]
-	for i := 0; i < len(text); {
-		if n := escape(text[i:]); n > 0 {
-			i += n
-			continue
-		}
-		t.plain = append(t.plain, text[i])
-		t.at = append(t.at, i)
-		i++
+// cut is a place where escape sequences were taken out of a text.
+type cut struct {
+	plain int // the first byte after it, in the plain text
+	skip  int // how many bytes were taken out up to here
+}
+
+// strip gives text without its escape sequences, and notes where they stood.
+func (t *Stream) strip(text []byte) []byte {
+	t.cuts = t.cuts[:0]
+	i := bytes.IndexByte(text, 0x1b)
+	if i < 0 {
+		return text
 	}
-	return t.plain, t.at
+	t.plain = append(t.plain[:0], text[:i]...)
+	for i < len(text) {
+		at := i
+		for n := escape(text[i:]); n > 0; n = escape(text[i:]) {
+			i += n
+		}
+		if i > at {
+			t.cuts = append(t.cuts, cut{len(t.plain), i - len(t.plain)})
+		}
+		next := bytes.IndexByte(text[i:], 0x1b)
+		if next < 0 {
+			next = len(text) - i
+		}
+		t.plain = append(t.plain, text[i:i+next]...)
+		i += next
+	}
+	return t.plain
+}
+
+// rawAt says where the byte p of the plain text stands in the text that was
+// stripped last.
+func (t *Stream) rawAt(p int) int {
+	k := sort.Search(len(t.cuts), func(k int) bool { return t.cuts[k].plain > p })
+	if k == 0 {
+		return p
+	}
+	return p + t.cuts[k-1].skip
+}
+
+// plainAt is the first of the n bytes of the plain text that does not stand
+// before raw.
+func (t *Stream) plainAt(raw, n int) int {
+	return sort.Search(n, func(p int) bool { return t.rawAt(p) >= raw })
 }
 
 // appendEscapes appends the escape sequences of text: colours that were set
@@ -183,6 +251,9 @@ func appendEscapes(dst, text []byte) []byte {
 	return dst
 }
 
+// maxCSI bounds a control sequence.
+const maxCSI = 48
+
 // escape is the length of the escape sequence at the start of b (ECMA-48), or
 // 0. Of strings, such as OSC, it is the introducer only: what a string holds is
 // text that somebody may read.
@@ -195,15 +266,30 @@ func escape(b []byte) int {
 	}
 	switch c := b[1]; {
 	case c == '[':
-		for i := 2; i < len(b) && i < 64; i++ {
-			if b[i] >= 0x40 && b[i] <= 0x7e {
+		// Parameters, then intermediate bytes, then one that ends it. What is no
+		// such sequence, or holds a number that no terminal knows, is text: a
+		// value could stand in it.
+		digits, between := 0, false
+		for i := 2; i < len(b) && i < maxCSI; i++ {
+			switch x := b[i]; {
+			case x >= 0x40 && x <= 0x7e:
 				return i + 1
-			}
-			if b[i] < 0x20 || b[i] > 0x3f {
-				return i
+			case x >= 0x20 && x <= 0x2f:
+				between = true
+			case between || x < 0x30 || x > 0x3f:
+				return 2
+			case x <= '9':
+				if digits++; digits > 5 {
+					return 2
+				}
+			default:
+				digits = 0
 			}
 		}
-		return min(len(b), 64)
+		if len(b) < maxCSI {
+			return len(b) // it is not whole yet
+		}
+		return 2
 	case c >= 0x20 && c <= 0x2f:
 		return min(len(b), 3)
 	}

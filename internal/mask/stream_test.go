@@ -83,6 +83,92 @@ func TestStreamPassesWhatIsClean(t *testing.T) {
 	}
 }
 
+// TestStreamLongLines has values around the place where a line becomes too long
+// to be held: they come out masked as if all had been seen at once.
+func TestStreamLongLines(t *testing.T) {
+	set := streamSet(t)
+	rnd := rand.New(rand.NewPCG(3, 3))
+	token := "eyJ" + strings.Repeat("hbGciOiJIUzI1NiIsInR5cCI6", 60) + "." + strings.Repeat("eyJzdWIiOiIxMjM0NTY3", 40) + ".SflKxwRJSMeKKF2QT4fw"
+	key := `"-----BEGIN PRIVATE KEY-----\n` + strings.Repeat(`MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n`, 30) + `-----END PRIVATE KEY-----"`
+	values := map[string][]string{
+		"4111 1111 1111 1111":                     {"4111", "1111"},
+		"5500-0055-5555-5559":                     {"5500", "0055", "5555"},
+		"078-05-1120":                             {"078", "1120"},
+		"DE89 3704 0044 0532 0130 00":             {"DE89", "3704", "0532"},
+		"ada.lovelace@corp.example":               {"lovelace", "corp"},
+		"password=\"Tr0ub4 d0r, and; some more\"": {"Tr0ub4", "d0r", "some more"},
+		token: {"hbGci", "eyJzdW", "SflKx"},
+		key:   {"MIIEvQ", "AoIBAQC7"},
+	}
+	words := []string{"lorem ", "ipsum, ", "dolor\t", "\x1b[1msit\x1b[0m ", "amet;", "consecteturadipiscingelit", " "}
+	fill := func(n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			b.WriteString(words[rnd.IntN(len(words))])
+		}
+		text := []byte(b.String()[:n])
+		copy(text[max(0, n-8):], "xxxxxxxx") // no part of an escape sequence at the end
+		return string(text)
+	}
+	run := func(text string) []byte {
+		s := set.Stream("host")
+		var out []byte
+		size := 1 + rnd.IntN(1<<(4+rnd.IntN(14)))
+		for rest := []byte(text); len(rest) > 0; {
+			n := min(len(rest), 1+rnd.IntN(size))
+			out = s.Write(out, rest[:n])
+			rest = rest[n:]
+			if s.Held() > streamHold || cap(s.held) > 2*streamHold+4*size || cap(s.sent) > 4*streamHold+4*size {
+				t.Fatalf("%d bytes are held, in %d and %d", s.Held(), cap(s.held), cap(s.sent))
+			}
+		}
+		return s.Flush(out)
+	}
+	for value, parts := range values {
+		for range 60 {
+			v := value
+			if i := rnd.IntN(len(v)); rnd.IntN(3) == 0 && len(v) < 100 {
+				v = v[:i] + "\x1b[1m" + strings.Repeat("\x1b[0m", rnd.IntN(80)) + v[i:]
+			}
+			text := fill(streamHold-len(v)-600+rnd.IntN(900+len(v))) + " " + v + " " + fill(rnd.IntN(100<<10))
+			out := run(text)
+			for _, p := range parts {
+				if bytes.Contains(out, []byte(p)) {
+					i, w := bytes.Index(out, []byte(p)), set.Whole("host", nil, []byte(text))
+					t.Fatalf("%q of %q came out: %q; all at once: %v", p, v, out[max(0, i-300):min(len(out), i+300)], bytes.Contains(w, []byte(p)))
+				}
+			}
+			if want := set.Whole("host", nil, []byte(text)); !bytes.Equal(out, want) {
+				t.Fatalf("around %q: %d bytes, want %d", v, len(out), len(want))
+			}
+		}
+	}
+	for range 40 {
+		if text := fill(rnd.IntN(300 << 10)); string(run(text)) != text {
+			t.Fatal("clean text was changed")
+		}
+	}
+}
+
+// TestWhole masks a text that no stream could hold.
+func TestWhole(t *testing.T) {
+	set := streamSet(t)
+	key := "-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n", 4000) + "-----END PRIVATE KEY-----"
+	text := "card 4111 11\x1b[0m11 1111 1111 end\n" + key + "\nmail ada@corp.example\n"
+	out := string(set.Whole("host", []byte("> "), []byte(text)))
+	for _, v := range []string{"4111", "1111", "MIIEvQ", "PRIVATE", "ada"} {
+		if strings.Contains(out, v) {
+			t.Errorf("%q came out", v)
+		}
+	}
+	if !strings.HasPrefix(out, "> card ") || !strings.Contains(out, "\x1b[0m end\n") || strings.Count(out, "\n") != 3 {
+		t.Errorf("%.300q", out)
+	}
+	if got := mustCompile(t).Whole("host", nil, []byte(text)); string(got) != text {
+		t.Error("a text of a target without rules was changed")
+	}
+}
+
 func FuzzStream(f *testing.F) {
 	f.Add([]byte("ada@corp.example \x1b[3"), []byte("1m x\n"), uint8(3))
 	set := streamSet(f)
@@ -99,4 +185,15 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestStreamNoEscape has values stand in what only looks like an escape sequence.
+func TestStreamNoEscape(t *testing.T) {
+	set := streamSet(t)
+	for _, text := range []string{"\x1b[1 4111 1111 1111 1111 x\n", "\x1b[4111111111111111 m\n", "\x1b[ 4111 1111 1111 1111 m\n", "\x1b]0;4111111111111111\x07\n", "\x1b[?1;4111111111111111 h\n"} {
+		s := set.Stream("host")
+		if out := s.Flush(s.Write(nil, []byte(text))); bytes.Contains(out, []byte("1111 1111")) || bytes.Contains(out, []byte("11111111")) {
+			t.Errorf("%q: %q", text, out)
+		}
+	}
 }

@@ -96,16 +96,20 @@ func plainName(name string) bool {
 }
 
 // shellWords are the keywords of the usual shells, and the builtins that run
-// what their words say or change what later names mean.
+// what their words say, load something or change what later names mean. A
+// command with such a name is not plain, and a script with one is incomplete
+// (but see leaving).
 var shellWords = setOf(
 	// sh, bash, ksh, zsh
-	"if then else elif fi for while until do done case esac in function select time coproc repeat foreach end nocorrect noglob declare typeset local readonly export float integer let",
-	"eval exec source . command builtin alias unalias set unset shopt setopt unsetopt emulate enable disable trap return break continue exit logout bye suspend",
-	"read readarray mapfile getopts bind bindkey complete compgen compopt hash rehash autoload functions zmodload zle compdef zcompile sched history fc dirs pushd popd fg bg jobs disown caller nameref",
+	"if then else elif fi for while until do done case esac in function select time coproc repeat foreach end nocorrect noglob declare typeset local readonly export float integer let private global bool compound enum nameref always",
+	"eval exec source . command builtin alias unalias unfunction set unset shopt setopt unsetopt emulate enable disable trap return break continue exit logout bye suspend redirect alarm",
+	"read readarray mapfile getopts getln vared wait print bind bindkey complete compgen compopt compdef compctl compcall compadd hash rehash unhash autoload functions zmodload zle zcompile zstyle zparseopts zformat zregexparse zpty ztcp zsocket zftp zselect zsystem sysopen sched history hist r fc dirs pushd popd fg bg jobs disown caller strftime",
 	// fish
-	"begin and or not switch abbr funced funcsave argparse emit block set_color psub fish_config",
+	"begin and or not abbr funced funcsave argparse emit block set_color psub fish_config breakpoint commandline",
 	// csh, tcsh
-	"breaksw default endif endsw goto onintr setenv unsetenv limit unlimit hup notify stop alloc @ filetest ls-F telltc termname uncomplete settc setty echotc inlib ver where",
+	"breaksw default endif endsw switch goto onintr setenv unsetenv limit unlimit hup notify stop alloc @ filetest ls-F telltc termname uncomplete settc setty echotc inlib ver where watchlog",
+	// what begins a command of zsh without being it
+	"-",
 )
 
 func setOf(lists ...string) map[string]bool {

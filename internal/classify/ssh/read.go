@@ -137,18 +137,42 @@ func readFile(f *File, e *doorward.Effect, objs objects) {
 		}
 	case "mkdir", "symlink":
 		verb = doorward.VerbCreate
-	case "remove", "rmdir":
+	case "remove", "rmdir", "rename":
 		verb = doorward.VerbDelete
 	}
 	objs.add("file", f.Path, verb)
-	switch {
-	case f.Op == "rename":
-		objs.add("file", f.To, verb)
-	case f.Op == "symlink" && f.To[0] == '/':
-		objs.add("file", path.Clean(f.To), verb)
-	case f.Op == "symlink":
-		objs.add("file", path.Join(path.Dir(f.Path), f.To), verb)
+	switch f.Op {
+	case "rename":
+		objs.add("file", f.To, doorward.VerbCreate|doorward.VerbUpdate)
+	case "symlink":
+		to := f.To
+		if !strings.HasPrefix(to, "/") {
+			to = path.Dir(f.Path) + "/" + to
+		}
+		objs.add("file", path.Clean(to), verb)
+		if f.To == "" || backAfterName(f.To) {
+			e.Complete = false
+			e.Hint = "What the link is to hold has .. after a name: where that leads depends on links that the host has. Write it without."
+		}
 	}
+}
+
+// backAfterName reports whether .. comes after a name in a path: if the name is
+// of a link, .. leads elsewhere than to where the name stands.
+func backAfterName(p string) bool {
+	named := false
+	for part := range strings.SplitSeq(p, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			if named {
+				return true
+			}
+		default:
+			named = true
+		}
+	}
+	return false
 }
 
 // address is "host:port" in one way of writing, as net.JoinHostPort has it.

@@ -72,11 +72,15 @@ func TestRead(t *testing.T) {
 		{file("write", "/a", "", "read"), "sftp write | read,update | file:/a=read,update"},
 		{file("mkdir", "/a", ""), "sftp mkdir | create | file:/a=create"},
 		{file("setstat", "/a", "", "mode"), "sftp setstat | update | file:/a=update"},
-		{file("rename", "/b", "/a"), "sftp rename | update | file:/a=update file:/b=update"},
+		{file("rename", "/b", "/a"), "sftp rename | create,update,delete | file:/a=create,update file:/b=delete"},
 		{file("remove", "/a", ""), "sftp remove | delete | file:/a=delete"},
 		{file("rmdir", "/a", ""), "sftp rmdir | delete | file:/a=delete"},
 		{file("symlink", "/d/a", "../etc/x"), "sftp symlink | create | file:/d/a=create file:/etc/x=create"},
-		{file("symlink", "/d/a", "/e/../etc/x"), "sftp symlink | create | file:/d/a=create file:/etc/x=create"},
+		{file("symlink", "/d/a", "../../etc//./x/"), "sftp symlink | create | file:/d/a=create file:/etc/x=create"},
+		{file("symlink", "/d/a", "/../etc/..x"), "sftp symlink | create | file:/d/a=create file:/etc/..x=create"},
+		{file("symlink", "/d/a", "/e/../etc/x"), "sftp symlink | create | file:/d/a=create file:/etc/x=create | incomplete"},
+		{file("symlink", "/d/a", "e/.."), "sftp symlink | create | file:/d=create file:/d/a=create | incomplete"},
+		{file("symlink", "/d/a", "../e/.//../x"), "sftp symlink | create | file:/d/a=create file:/x=create | incomplete"},
 		{command("scp -f /var/log/../../etc/passwd"), "exec | read,execute | command:scp=execute file:/etc/passwd=read"},
 		{command("/usr/bin/scp -v -r -p -t -- /tmp/x -y"), "exec | create,execute | command:/usr/bin/scp=execute file:-y=create file:/tmp/x=create"},
 		{command("scp -rt ''"), "exec | create,execute | command:scp=execute file:.=create"},
@@ -105,7 +109,7 @@ func TestScripts(t *testing.T) {
 		"a $x \"$y\" *.log ~":                 "a | ",
 		"a <b >c 2>>d":                        "a file:b file:c file:d | ",
 		"a 2>&1 <&-":                          "a | ",
-		"a >&/tmp/../etc/x":                   "a file:/etc/x | ",
+		"a >&/tmp/../etc/x":                   "a file:/etc/x | incomplete",
 		"> /etc/x":                            "file:/etc/x | ",
 		"PATH=/tmp a":                         "a variable:PATH | ",
 		"x=$(id)":                             "id variable:x | ",
@@ -172,7 +176,41 @@ func TestScripts(t *testing.T) {
 		"echo dG91Y2ggJE0= | base64 -d | sh":  "base64 echo sh | multi",
 		"find /tmp -exec touch /tmp/x \\;":    "find | ",
 		"cat /var/log/${PWD%%[a-z]*}../etc/x": "cat | ",
-		"a &>/tmp/x":                          "a file:/tmp/x | ",
+		"a &>/tmp/x":                          "a file:/tmp/x | incomplete",
+		"echo hi &>/tmp/x reboot":             "echo file:/tmp/x | incomplete",
+		"echo hi &>>/tmp/x reboot":            "echo file:/tmp/x | incomplete",
+		"a <&b":                               "a file:b | incomplete",
+		"a >&''":                              "a | incomplete",
+		"a 2>&1- >&-":                         "a | ",
+		"{ echo a } always { reboot ; }":      "echo | incomplete",
+		"for i in a }; do b; done":            "b variable:i | incomplete",
+		"a }; b":                              "a b | multi incomplete",
+		"a {; b":                              "a b | multi incomplete",
+		"a {} x{,y} '}' \"{\"; b":             "a b | multi",
+		"a $y[x]":                             "a | incomplete",
+		"a \"$y[x]\"":                         "a | incomplete",
+		"a $y\\\n[x]":                         "a | incomplete",
+		"a $1[x]":                             "a | incomplete",
+		"a $#y[x]":                            "a | incomplete",
+		"a $+y[x]":                            "a | incomplete",
+		"a $~y":                               "a | incomplete",
+		"a <<E\n$y[x]\nE":                     "a | incomplete",
+		"a $y/[x]* \"$y [x]\" $# '$y[x]'":     "a | ",
+		"a \"x$\" ${y}[x]":                    "a | ",
+		"jobs -x reboot; a":                   "a jobs | multi incomplete",
+		"print -z reboot; a":                  "a print | multi incomplete",
+		"hist -s; a":                          "a hist | multi incomplete",
+		"zpty x reboot; a":                    "a zpty | multi incomplete",
+		"a || exit 1":                         "a exit | multi",
+		"a; exit $?":                          "a exit | multi",
+		"a; exit $x":                          "a exit | multi incomplete",
+		"a; return 'x'":                       "a return | multi incomplete",
+		"[ 1 -eq 2 ] && a":                    "[ a | multi",
+		"[ x -eq 2 ] && a":                    "[ a | multi incomplete",
+		"printf '%-5s|%%' $x; a":              "a printf | multi",
+		"printf %d $x; a":                     "a printf | multi incomplete",
+		"printf '%*s' $x; a":                  "a printf | multi incomplete",
+		"SECONDS='x[$(reboot)]' a":            "a variable:SECONDS | incomplete",
 	} {
 		e := readRequest(t, Request{Kind: KindExec, Command: command})
 		var names, marks []string
@@ -199,6 +237,19 @@ func TestScripts(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %s; want %s", command, got, want)
+		}
+	}
+}
+
+// Every word that is not plain makes a script incomplete, as it is one list.
+func TestWordsThatHide(t *testing.T) {
+	for word := range shellWords {
+		if leaving[word] {
+			continue
+		}
+		e := readRequest(t, Request{Kind: KindExec, Command: "a; '" + word + "' -x reboot"})
+		if e.Complete {
+			t.Errorf("%q hides nothing", word)
 		}
 	}
 }

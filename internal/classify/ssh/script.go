@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -101,13 +102,21 @@ func substitutes(n syntax.Node) bool {
 func (s *script) note(n syntax.Node) {
 	switch n := n.(type) {
 	case *syntax.File, *syntax.Comment, *syntax.Subshell, *syntax.Block, *syntax.IfClause, *syntax.WhileClause,
-		*syntax.BinaryCmd, *syntax.FuncDecl, *syntax.Word, *syntax.Lit,
+		*syntax.BinaryCmd, *syntax.FuncDecl, *syntax.Lit,
 		*syntax.CmdSubst, *syntax.ProcSubst, *syntax.CaseClause, *syntax.CaseItem, *syntax.TimeClause:
+	case *syntax.Word:
+		s.parts(n.Parts)
+		// A brace by itself is an argument for bash; for zsh it ends a block
+		// anywhere, and what comes next is a command.
+		if l := n.Lit(); l == "{" || l == "}" {
+			s.sure = false
+		}
 	case *syntax.SglQuoted: // dash knows no $'…', fish knows \' in '…', csh no newline
 		if n.Dollar || strings.ContainsAny(n.Value, "\\\n") {
 			s.sure = false
 		}
 	case *syntax.DblQuoted: // csh knows no \" in "…"
+		s.parts(n.Parts)
 		for _, p := range n.Parts {
 			if l, ok := p.(*syntax.Lit); ok && strings.ContainsAny(l.Value, "\\\n") {
 				s.sure = false
@@ -146,8 +155,13 @@ func (s *script) note(n syntax.Node) {
 	}
 }
 
-// hiding are builtins that run text, or change what names mean.
-var hiding = setOf("eval exec source . command builtin alias unalias trap enable hash set shopt setopt unsetopt emulate bind complete compgen autoload functions zmodload zle sched rehash let declare typeset float integer nameref noglob nocorrect repeat foreach - begin and or not abbr @ setenv unsetenv onintr goto switch read readarray mapfile getopts unset wait fc history coproc fg bg")
+// leaving are the words among shellWords that hide nothing from a script when
+// what follows them is a number.
+var leaving = setOf("break continue return exit")
+
+// integers are variables that hold numbers: zsh, ksh and bash evaluate what
+// some of them are set to, and run commands that stand in a subscript of it.
+var integers = setOf("BASHPID BAUD COLUMNS DIRSTACKSIZE EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID FUNCNEST GID HISTCMD HISTSIZE KEYTIMEOUT LINENO LINES LISTMAX LOGCHECK MAILCHECK OPTIND PPID RANDOM SAVEHIST SECONDS SHLVL SRANDOM TMOUT TRY_BLOCK_ERROR TRY_BLOCK_INTERRUPT TTYIDLE UID USER_ID")
 
 func (s *script) call(c *syntax.CallExpr) {
 	if len(c.Args) == 0 {
@@ -161,18 +175,106 @@ func (s *script) call(c *syntax.CallExpr) {
 	}
 	s.command(name)
 	switch {
-	case hiding[name]:
-		s.sure = false
-	case name == "test" || name == "[":
-		for _, a := range c.Args[1:] { // -v evaluates a subscript
-			if text, ok := literal(a); !ok || text == "-v" || text == "-R" {
+	case leaving[name]:
+		for _, a := range c.Args[1:] { // zsh and ksh evaluate it
+			if text, ok := literal(a); !exitStatus(a) && (!ok || !number(text)) {
 				s.sure = false
 			}
 		}
+	case shellWords[name]:
+		s.sure = false
+	case name == "test" || name == "[":
+		s.test(c.Args[1:])
 	case name == "printf" && len(c.Args) > 1:
-		if text, ok := literal(c.Args[1]); !ok || strings.HasPrefix(text, "-v") {
+		if text, ok := literal(c.Args[1]); !ok || strings.HasPrefix(text, "-") || !textFormat(text) {
 			s.sure = false
 		}
+	}
+}
+
+// test looks at the words of a test: -v evaluates a subscript, and zsh and ksh
+// evaluate what is compared as numbers.
+func (s *script) test(args []*syntax.Word) {
+	var words []string
+	for _, a := range args {
+		text, ok := literal(a)
+		if !ok || text == "-v" || text == "-R" {
+			s.sure = false
+		}
+		words = append(words, text)
+	}
+	for i, w := range words {
+		switch w {
+		case "-eq", "-ne", "-lt", "-le", "-gt", "-ge":
+			if i == 0 || i+1 == len(words) || !number(words[i-1]) || !number(words[i+1]) {
+				s.sure = false
+			}
+		case "-t":
+			if i+1 < len(words) && words[i+1] != "]" && !number(words[i+1]) {
+				s.sure = false
+			}
+		}
+	}
+}
+
+// textFormat reports whether a format of printf takes its arguments for text:
+// zsh and ksh evaluate those that are to be numbers.
+func textFormat(f string) bool {
+	for {
+		i := strings.IndexByte(f, '%')
+		if i < 0 {
+			return true
+		}
+		f = strings.TrimLeft(f[i+1:], "-+0123456789.")
+		if f == "" || strings.IndexByte("sbcq%", f[0]) < 0 {
+			return false
+		}
+		f = f[1:]
+	}
+}
+
+// number reports whether a word is a number and nothing to be evaluated.
+func number(w string) bool {
+	w = strings.TrimPrefix(w, "-")
+	return w != "" && strings.Trim(w, "0123456789") == ""
+}
+
+// exitStatus reports whether a word is $?.
+func exitStatus(w *syntax.Word) bool {
+	if len(w.Parts) != 1 {
+		return false
+	}
+	p, ok := w.Parts[0].(*syntax.ParamExp)
+	return ok && p.Short && p.Param != nil && p.Param.Value == "?"
+}
+
+// subscript is what zsh takes for a subscript, in which it evaluates, or for
+// one of its flags of an expansion, and bash for text: $x[…], $#x[…], $~x. A
+// short expansion is \x01, $# is \x02, and \x00 is any other part.
+var subscript = regexp.MustCompile(`\x01\[|[\x02$][^ \t\n\x00\[]*\[|\$[~=+^]`)
+
+// parts looks at the parts of a word, or of a text in quotes, side by side.
+func (s *script) parts(list []syntax.WordPart) {
+	var b strings.Builder
+	for _, p := range list {
+		switch p := p.(type) {
+		case *syntax.Lit:
+			b.WriteString(p.Value)
+		case *syntax.ParamExp:
+			switch {
+			case !p.Short:
+				b.WriteByte(0)
+			case p.Param != nil && p.Param.Value == "#":
+				b.WriteByte(2)
+			default:
+				b.WriteByte(1)
+			}
+		default:
+			b.WriteByte(0)
+		}
+	}
+	if subscript.MatchString(b.String()) {
+		s.sure = false
 	}
 }
 
@@ -183,7 +285,12 @@ func (s *script) command(name string) {
 
 // variable notes that a variable is set: PATH, IFS or LD_PRELOAD change what
 // commands do.
-func (s *script) variable(name string) { s.objects.add("variable", name, doorward.VerbSession) }
+func (s *script) variable(name string) {
+	s.objects.add("variable", name, doorward.VerbSession)
+	if integers[name] {
+		s.sure = false
+	}
+}
 
 func (s *script) assign(a *syntax.Assign) {
 	if a.Index != nil || a.Array != nil {
@@ -235,11 +342,14 @@ func (s *script) redirect(r *syntax.Redirect) {
 	case syntax.RdrInOut:
 		verb |= doorward.VerbRead
 	case syntax.DplIn, syntax.DplOut:
-		if to, ok := literal(r.Word); ok && strings.Trim(strings.TrimSuffix(to, "-"), "0123456789") == "" {
+		if to, ok := literal(r.Word); ok && to != "" && strings.Trim(strings.TrimSuffix(to, "-"), "0123456789") == "" {
 			return
 		}
-	case syntax.RdrOut, syntax.AppOut, syntax.RdrClob, syntax.RdrAll, syntax.AppAll:
+		s.sure = false // a file for some shells only
+	case syntax.RdrOut, syntax.AppOut, syntax.RdrClob:
 	default:
+		// &>: dash ends the command at the &, and what comes after the file is
+		// a command of its own.
 		s.sure = false
 	}
 	name, ok := literal(r.Word)
