@@ -117,9 +117,8 @@ type client struct {
 // channel is one open channel of kind session.
 type channel struct {
 	ssh.Channel
-	acts    []int         // steps that asked for something to run
-	replied chan struct{} // closed when the last request is answered
-	over    chan struct{} // closed when the channel is
+	acts []int         // steps that asked for something to run
+	over chan struct{} // closed when the channel is
 }
 
 // dialed says how a connection is made.
