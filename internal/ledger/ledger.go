@@ -403,8 +403,8 @@ func (l *Log) drained() bool {
 	return l.closed && l.count == 0
 }
 
-// sync makes what is in the file durable, acknowledges it, and then publishes
-// its tree. It is called with the pen and gives it back as soon as it can.
+// sync makes what is in the file durable, writes its hashes, acknowledges it, and
+// then publishes its tree. It is called with the pen and gives it back as soon as it can.
 func (l *Log) sync(g *group) error {
 	t, first := l.tree, l.durable.Load()
 	l.pending, l.stored = l.stored[:0], l.pending
@@ -420,11 +420,15 @@ func (l *Log) sync(g *group) error {
 		close(g.done)
 		return g.err
 	}
+	// Before it is acknowledged: what is told to be durable must not be followed
+	// by a failed log, which could not take its outcome.
+	if err := l.storeHashes(first, l.stored); err != nil {
+		g.err = l.fail(err)
+		close(g.done)
+		return g.err
+	}
 	l.durable.Store(t.size)
 	close(g.done)
-	if err := l.storeHashes(first, l.stored); err != nil {
-		return l.fail(err)
-	}
 	l.treeMu.Lock()
 	l.published = t
 	l.treeMu.Unlock()
