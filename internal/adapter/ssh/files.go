@@ -188,11 +188,7 @@ func (f *files) denied(err error) error {
 	if !errors.As(err, &d) {
 		return sftp.ErrSSHFxFailure
 	}
-	text := d.Reason
-	if d.Rule != "" {
-		text += " (rule " + d.Rule + ")"
-	}
-	_ = f.x.say(text, d.Hint)
+	_ = f.x.say(d.Error(), d.Hint)
 	return sftp.ErrSSHFxPermissionDenied
 }
 

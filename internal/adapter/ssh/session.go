@@ -355,11 +355,7 @@ func (x *channel) exit(status uint32) {
 
 // deny tells the client why its request did not run.
 func (x *channel) deny(d *doorward.Denial) {
-	text := d.Reason
-	if d.Rule != "" {
-		text += " (rule " + d.Rule + ")"
-	}
-	_ = x.say(text, d.Hint)
+	_ = x.say(d.Error(), d.Hint)
 	status := uint32(statusRefused)
 	if d.Decision == "error" {
 		status = statusFailed
