@@ -118,10 +118,30 @@ type Check struct {
 // Load reads the Postgres cases of files.
 func Load(files ...string) ([]*Case, error) {
 	var out []*Case
+	err := Lines(files, func(line []byte) error {
+		var c Case
+		if err := json.Unmarshal(line, &c); err != nil {
+			return err
+		}
+		c.line = bytes.Clone(line)
+		if c.Protocol == "postgres" {
+			out = append(out, &c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Lines calls fn with each line of the files that holds something. An error
+// tells the file and the line.
+func Lines(files []string, fn func(line []byte) error) error {
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s := bufio.NewScanner(bytes.NewReader(b))
 		s.Buffer(nil, 64<<20)
@@ -130,20 +150,15 @@ func Load(files ...string) ([]*Case, error) {
 			if len(line) == 0 {
 				continue
 			}
-			var c Case
-			if err := json.Unmarshal(line, &c); err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", f, n, err)
-			}
-			c.line = bytes.Clone(line)
-			if c.Protocol == "postgres" {
-				out = append(out, &c)
+			if err := fn(line); err != nil {
+				return fmt.Errorf("%s:%d: %w", f, n, err)
 			}
 		}
 		if err := s.Err(); err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
+			return fmt.Errorf("%s: %w", f, err)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // at gives the case with the database and the server's port put in.

@@ -1,14 +1,14 @@
 package sshcases
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/doorward/doorward/e2e/cases"
 )
 
 // Case is one line of a corpus file.
@@ -223,30 +223,19 @@ func (p *plan) step(form string) *Step {
 // Load reads the SSH cases of files.
 func Load(files ...string) ([]*Case, error) {
 	var out []*Case
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, err
+	err := cases.Lines(files, func(line []byte) error {
+		var c Case
+		if err := json.Unmarshal(line, &c); err != nil {
+			return err
 		}
-		s := bufio.NewScanner(bytes.NewReader(b))
-		s.Buffer(nil, 64<<20)
-		for n := 1; s.Scan(); n++ {
-			line := bytes.TrimSpace(s.Bytes())
-			if len(line) == 0 {
-				continue
-			}
-			var c Case
-			if err := json.Unmarshal(line, &c); err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", f, n, err)
-			}
-			c.line = bytes.Clone(line)
-			if c.Protocol == "ssh" {
-				out = append(out, &c)
-			}
+		c.line = bytes.Clone(line)
+		if c.Protocol == "ssh" {
+			out = append(out, &c)
 		}
-		if err := s.Err(); err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
