@@ -17,7 +17,7 @@ import (
 	"github.com/doorward/doorward/internal/api"
 	"github.com/doorward/doorward/internal/api/apitest"
 	"github.com/doorward/doorward/internal/store"
-	"github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 	"github.com/doorward/doorward/web"
 )
 
@@ -164,10 +164,10 @@ func recordSSH(t *testing.T, h *apitest.House, id doorward.Identity) {
 	must(err)
 	for i, f := range []doorward.Frame{
 		{Kind: doorward.FrameRequest, Data: request},
-		{Kind: doorward.FrameReply, Data: ssh.Append(nil, ssh.Output, []byte("$ "))},
+		{Kind: doorward.FrameReply, Data: frame.Append(nil, frame.Output, []byte("$ "))},
 		{Kind: doorward.FrameInput, Data: []byte("ls\r")},
-		{Kind: doorward.FrameReply, Data: ssh.Append(nil, ssh.Output, []byte("ls\r\n\x1b]52;c;ZXZpbA==\a\x1b]0;owned\a\x1b[1;32mbin\x1b[0m  <script>alert(1)</script>\r\n$ "))},
-		{Kind: doorward.FrameReply, Data: ssh.AppendExit(ssh.AppendWindow(nil, 100, 20), 0)},
+		{Kind: doorward.FrameReply, Data: frame.Append(nil, frame.Output, []byte("ls\r\n\x1b]52;c;ZXZpbA==\a\x1b]0;owned\a\x1b[1;32mbin\x1b[0m  <script>alert(1)</script>\r\n$ "))},
+		{Kind: doorward.FrameReply, Data: frame.AppendExit(frame.AppendWindow(nil, 100, 20), 0)},
 		{Kind: doorward.FrameOutcome, Data: []byte(`{"took":900000000}`)},
 	} {
 		f.Request, f.At = 1, head.Started.Add(time.Duration(i)*300*time.Millisecond)

@@ -15,7 +15,7 @@ import (
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/api/apitest"
 	"github.com/doorward/doorward/internal/store"
-	sshwire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 // inTerminal runs a command whose standard output is a terminal, and gives
@@ -63,8 +63,8 @@ func TestReplaySSH(t *testing.T) {
 	must(err)
 	request, err := json.Marshal(doorward.RequestRecord{Statement: "exec cat /var/log/app/x.log", Decision: "allow", Rule: "looks"})
 	must(err)
-	reply := sshwire.Append(nil, sshwire.Output, []byte("\x1b[32mgreen\x1b[0m\n\x1b]52;c;ZXZpbA==\a\x1b[6nlast\n"))
-	reply = sshwire.AppendExit(sshwire.Append(reply, sshwire.Message, []byte("doorward: cut\n")), 3)
+	reply := frame.Append(nil, frame.Output, []byte("\x1b[32mgreen\x1b[0m\n\x1b]52;c;ZXZpbA==\a\x1b[6nlast\n"))
+	reply = frame.AppendExit(frame.Append(reply, frame.Message, []byte("doorward: cut\n")), 3)
 	for i, f := range []doorward.Frame{{Kind: doorward.FrameRequest, Data: request}, {Kind: doorward.FrameReply, Data: reply}, {Kind: doorward.FrameOutcome, Data: []byte(`{"took":1000000}`)}} {
 		f.Request, f.At = 1, head.Started.Add(time.Duration(i)*300*time.Millisecond)
 		must(tp.Write(f))

@@ -24,6 +24,10 @@ func (s *Session) MasksColumns() bool {
 	return s.gate.rules.Load().Masks.Columns(s.Target.Name)
 }
 
+// Detects reports whether values are looked for in what the session's target
+// sends.
+func (s *Session) Detects() bool { return s.gate.rules.Load().Masks.Detects(s.Target.Name) }
+
 // Stream starts masking a stream of text that the session's target sends. It is
 // nil where nothing is looked for: the bytes pass as they are.
 func (s *Session) Stream() *MaskStream {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward"
-	sshwire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 // castTerm is the terminal that an asciicast is for.
@@ -119,7 +119,7 @@ func (r *Replay) term(ctx context.Context) (castTerm, error) {
 			}
 		case doorward.FrameReply:
 			_, err := split(f.Data, func(kind byte, body []byte, _ bool) error {
-				if kind == sshwire.Window {
+				if kind == frame.Window {
 					return set(window(body))
 				}
 				return nil
@@ -262,13 +262,13 @@ func (s *sshCast) reply(at time.Duration, f doorward.Frame) error {
 	ch := s.channel(f.Request, false)
 	ok, err := split(f.Data, func(kind byte, body []byte, cut bool) error {
 		switch kind {
-		case sshwire.Window:
+		case frame.Window:
 			return s.resize(at, size(window(body)))
-		case sshwire.Exit, sshwire.Signal:
+		case frame.Exit, frame.Signal:
 			how, status := ending(kind, body)
 			s.status = fmt.Sprint(status)
 			return s.marker(at, f.Request, how)
-		case sshwire.Message:
+		case frame.Message:
 			if err := s.marker(at, 0, string(body)); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/doorward/doorward"
 	sshrequest "github.com/doorward/doorward/internal/classify/ssh"
-	sshwire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 const protocolSSH = "ssh"
@@ -29,7 +29,7 @@ const (
 // when something else stands there. An error of fn ends it.
 func split(data []byte, fn func(kind byte, body []byte, cut bool) error) (bool, error) {
 	for len(data) > 0 {
-		kind, body, rest, err := sshwire.Next(data)
+		kind, body, rest, err := frame.Next(data)
 		switch {
 		case err != nil:
 			return false, nil
@@ -38,12 +38,12 @@ func split(data []byte, fn func(kind byte, body []byte, cut bool) error) (bool, 
 				return true, err
 			}
 			data = rest
-		case len(data) < sshwire.HeaderLen:
+		case len(data) < frame.HeaderLen:
 			return true, nil
 		default:
 			switch kind = data[0]; kind {
-			case sshwire.Output, sshwire.Errors, sshwire.Message:
-				return true, fn(kind, data[sshwire.HeaderLen:], true)
+			case frame.Output, frame.Errors, frame.Message:
+				return true, fn(kind, data[frame.HeaderLen:], true)
 			}
 			return true, nil
 		}
@@ -62,9 +62,9 @@ type channel struct {
 
 func (c *channel) filter(kind byte) (*Filter, string) {
 	switch kind {
-	case sshwire.Errors:
+	case frame.Errors:
 		return &c.errors, StreamErrors
-	case sshwire.Message:
+	case frame.Message:
 		return &c.message, StreamMessage
 	}
 	return &c.output, StreamOutput
@@ -105,7 +105,7 @@ func (cs channels) ended(request uint64) string {
 // ending is the end that an Exit or a Signal frame tells, as text and as the
 // status that ssh itself would end with.
 func ending(kind byte, body []byte) (text string, status uint32) {
-	if kind == sshwire.Signal {
+	if kind == frame.Signal {
 		name, _ := text64(body)
 		return "ended by signal " + name, 255
 	}
@@ -175,7 +175,7 @@ func (d *decoder) sshReply(f doorward.Frame) error {
 	d.request, d.at = f.Request, f.At
 	ok, err := split(f.Data, func(kind byte, body []byte, cut bool) error {
 		switch kind {
-		case sshwire.Window:
+		case frame.Window:
 			now := size(window(body))
 			if now == ch.size { // the first is as the request asked
 				return nil
@@ -187,7 +187,7 @@ func (d *decoder) sshReply(f doorward.Frame) error {
 			e := d.now(KindResize, "")
 			e.Size = now
 			return d.emit(e)
-		case sshwire.Exit, sshwire.Signal:
+		case frame.Exit, frame.Signal:
 			ch.status, _ = ending(kind, body)
 			return nil
 		}

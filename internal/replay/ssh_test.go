@@ -17,7 +17,7 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/tape"
-	sshwire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -40,7 +40,7 @@ func (s *script) reply(request uint64, frames ...string) {
 	s.t.Helper()
 	var b []byte
 	for i := 0; i < len(frames); i += 2 {
-		b = sshwire.Append(b, frames[i][0], []byte(frames[i+1]))
+		b = frame.Append(b, frames[i][0], []byte(frames[i+1]))
 	}
 	s.write(doorward.FrameReply, request, b)
 }
@@ -51,24 +51,24 @@ const shellText = "as \"root\"\nenv \"LANG\" \"C.UTF-8\"\npty \"xterm-256color\"
 func sshSession(s *script) {
 	s.json(doorward.FrameRequest, 1, doorward.RequestRecord{Statement: "exec df -h", Decision: "allow", Rule: "looks"})
 	s.reply(1, "o", "Filesystem\n/dev/sda1 ", "o", "9G\n", "e", "df: /x: denied\n")
-	s.write(doorward.FrameReply, 1, sshwire.AppendExit(nil, 1))
+	s.write(doorward.FrameReply, 1, frame.AppendExit(nil, 1))
 	s.json(doorward.FrameOutcome, 1, doorward.OutcomeRecord{Took: 3 * time.Millisecond})
 
 	s.json(doorward.FrameRequest, 2, doorward.RequestRecord{Statement: "exec rm -rf /", Decision: "deny", Rule: "rest", Reason: "not on the list"})
-	s.write(doorward.FrameReply, 2, sshwire.AppendExit(sshwire.Append(nil, sshwire.Message, []byte("doorward: not on the list (rule rest)\n")), 126))
+	s.write(doorward.FrameReply, 2, frame.AppendExit(frame.Append(nil, frame.Message, []byte("doorward: not on the list (rule rest)\n")), 126))
 	s.json(doorward.FrameOutcome, 2, doorward.OutcomeRecord{Error: "denied"})
 
 	s.json(doorward.FrameRequest, 3, doorward.RequestRecord{Statement: shellText, Decision: "review", Review: 7, Rule: "shells"})
 	s.write(doorward.FrameNote, 3, []byte("held"))
-	s.write(doorward.FrameReply, 3, sshwire.AppendWindow(nil, 100, 30)) // the same: nothing to tell
+	s.write(doorward.FrameReply, 3, frame.AppendWindow(nil, 100, 30)) // the same: nothing to tell
 	s.reply(3, "o", "\x1b[1mroot@app\x1b[0m:~# ")
 	for _, k := range "ls\r" {
 		s.write(doorward.FrameInput, 3, []byte(string(k)))
 		s.reply(3, "o", strings.ReplaceAll(string(k), "\r", "\r\n"))
 	}
 	s.reply(3, "o", "\x1b[2J\x1b]52;c;ZXZ", "o", "pbA==\ax.log\r\n", "o", "caf\xc3")
-	s.write(doorward.FrameReply, 3, sshwire.AppendWindow(nil, 0, 0))
-	s.write(doorward.FrameReply, 3, sshwire.AppendWindow(nil, 4000000000, 40))
+	s.write(doorward.FrameReply, 3, frame.AppendWindow(nil, 0, 0))
+	s.write(doorward.FrameReply, 3, frame.AppendWindow(nil, 4000000000, 40))
 	s.reply(3, "o", "\xa9 \u202edown\nover")
 	s.write(doorward.FrameInput, 3, []byte("\x03\x1b[A"))
 	s.reply(3, "k", "KILL\x1b[2J")
@@ -177,7 +177,7 @@ func TestSSHChannelsAreApart(t *testing.T) {
 	s.reply(2, "o", "two\xc3")
 	s.reply(1, "o", "hidden\ashown")
 	s.reply(2, "o", "\xa9")
-	s.write(doorward.FrameReply, 2, sshwire.AppendExit(nil, 0))
+	s.write(doorward.FrameReply, 2, frame.AppendExit(nil, 0))
 	want := []string{
 		`1 reply stdout "a\x1b]0;" drawn "a"`,
 		`1 reply stderr "errors"`,
@@ -198,7 +198,7 @@ func TestSSHCut(t *testing.T) {
 		s := beginSSH(t, tape.Options{ReplyBytes: bound})
 		s.reply(1, "o", "0123456789\x1b[31mabc\x1b]0;", "e", "0123456789")
 		s.reply(1, "o", "lost")
-		s.write(doorward.FrameReply, 1, sshwire.AppendExit(nil, 3))
+		s.write(doorward.FrameReply, 1, frame.AppendExit(nil, 3))
 		s.json(doorward.FrameOutcome, 1, doorward.OutcomeRecord{})
 		s.reply(2, "o", "next")
 		s.json(doorward.FrameOutcome, 2, doorward.OutcomeRecord{})
@@ -369,7 +369,7 @@ func TestSSHAsciicastWithoutTerminal(t *testing.T) {
 		t.Fatalf("%+v %v", head, events)
 	}
 	s = beginSSH(t, tape.Options{})
-	s.write(doorward.FrameReply, 1, sshwire.AppendWindow(nil, 90, 20))
+	s.write(doorward.FrameReply, 1, frame.AppendWindow(nil, 90, 20))
 	b.Reset()
 	if err := s.end().Asciicast(t.Context(), &b); err != nil {
 		t.Fatal(err)
@@ -466,9 +466,9 @@ func TestPlayCastRefuses(t *testing.T) {
 // FuzzSSHFrames: whatever a tape holds, nothing but drawing comes out, and
 // every entry is bounded.
 func FuzzSSHFrames(f *testing.F) {
-	frames := sshwire.AppendExit(sshwire.AppendWindow(sshwire.Append(sshwire.Append(nil, 'o', []byte("\x1b]52;c;\x1b[1mé")), 'm', []byte("doorward: no\n")), 80, 24), 3)
+	frames := frame.AppendExit(frame.AppendWindow(frame.Append(frame.Append(nil, 'o', []byte("\x1b]52;c;\x1b[1mé")), 'm', []byte("doorward: no\n")), 80, 24), 3)
 	f.Add(frames, uint8(9), []byte("exec ls"), []byte("l\r"))
-	f.Add(sshwire.Append(nil, 'k', []byte("KILL")), uint8(255), []byte(shellText), []byte("\x1b[A"))
+	f.Add(frame.Append(nil, 'k', []byte("KILL")), uint8(255), []byte(shellText), []byte("\x1b[A"))
 	f.Add([]byte{'e', 0, 0, 1, 0, 'x', 'y'}, uint8(3), []byte("pty \"x\" 1x1 -\nshell"), []byte{0})
 	f.Fuzz(func(t *testing.T, b []byte, step uint8, statement, input []byte) {
 		record, err := json.Marshal(doorward.RequestRecord{Statement: string(statement), Decision: "allow"})

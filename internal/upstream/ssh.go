@@ -197,7 +197,7 @@ func (c *SSHConn) take(p *gate.Permit, kinds ...string) (*classify.Request, erro
 // written to it goes under the permit that started it.
 type SSHProcess struct {
 	ch      ssh.Channel
-	Ended   chan SSHEnd // gets one value when the host says how it ended, or closes
+	ended   chan End
 	session *gate.Session
 }
 
@@ -227,11 +227,14 @@ func (p *SSHProcess) CloseWrite() error { return p.ch.CloseWrite() }
 // Close closes its channel.
 func (p *SSHProcess) Close() error { return p.ch.Close() }
 
-// SSHEnd is how a process ended.
-type SSHEnd struct {
+// Ended gets one value when the host says how it ended, or closes.
+func (p *SSHProcess) Ended() <-chan End { return p.ended }
+
+// End is how a process ended.
+type End struct {
 	Status uint32
 	Signal string // name without SIG; "" when there is a status
-	Known  bool   // the host said so
+	Known  bool   // the target said so
 }
 
 // Start spends the permit and runs what it is for: exec, shell or subsystem.
@@ -244,7 +247,7 @@ func (c *SSHConn) Start(p *gate.Permit) (*SSHProcess, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the target opens no session: %w", err)
 	}
-	proc := &SSHProcess{ch: ch, Ended: make(chan SSHEnd, 1), session: c.session}
+	proc := &SSHProcess{ch: ch, ended: make(chan End, 1), session: c.session}
 	go proc.watch(reqs)
 	if err := start(ch, r); err != nil {
 		_ = ch.Close()
@@ -290,13 +293,13 @@ func start(ch ssh.Channel, r *classify.Request) error {
 }
 
 func (p *SSHProcess) watch(reqs <-chan *ssh.Request) {
-	var end SSHEnd
+	var end End
 	for r := range reqs {
 		switch r.Type {
 		case "exit-status":
 			var m struct{ Status uint32 }
 			if ssh.Unmarshal(r.Payload, &m) == nil {
-				end = SSHEnd{Status: m.Status, Known: true}
+				end = End{Status: m.Status, Known: true}
 			}
 		case "exit-signal":
 			var m struct {
@@ -305,15 +308,15 @@ func (p *SSHProcess) watch(reqs <-chan *ssh.Request) {
 				Message, Lang string
 			}
 			if ssh.Unmarshal(r.Payload, &m) == nil && len(m.Signal) <= 32 {
-				end = SSHEnd{Signal: m.Signal, Known: true}
+				end = End{Signal: m.Signal, Known: true}
 			}
 		}
 		if r.WantReply {
 			_ = r.Reply(false, nil)
 		}
 	}
-	p.Ended <- end
-	close(p.Ended)
+	p.ended <- end
+	close(p.ended)
 }
 
 // Resize tells the host the size of the client's window.
@@ -336,10 +339,13 @@ func (p *SSHProcess) Signal(name string) error {
 
 // Forwarded is a TCP connection that the host made.
 type Forwarded struct {
-	Ended   chan struct{} // closed once the host has closed it
+	ended   chan struct{}
 	ch      ssh.Channel
 	session *gate.Session
 }
+
+// Ended is closed once the host has closed it.
+func (f *Forwarded) Ended() <-chan struct{} { return f.ended }
 
 // Read reads what comes from there.
 func (f *Forwarded) Read(b []byte) (int, error) { return f.ch.Read(b) }
@@ -377,7 +383,7 @@ func (c *SSHConn) Forward(p *gate.Permit) (*Forwarded, error) {
 	f := &Forwarded{make(chan struct{}), ch, c.session}
 	go func() {
 		ssh.DiscardRequests(reqs)
-		close(f.Ended)
+		close(f.ended)
 	}()
 	return f, nil
 }

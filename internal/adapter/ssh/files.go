@@ -292,7 +292,7 @@ func (f *files) Filewrite(req *sftp.Request) (_ io.WriterAt, err error) {
 // OpenFile implements sftp.OpenFileWriter.
 func (f *files) OpenFile(req *sftp.Request) (_ sftp.WriterAtReaderAt, err error) {
 	defer f.caught(&err)
-	if req.Pflags().Read && f.x.s.Stream() != nil {
+	if req.Pflags().Read && f.x.s.Detects() {
 		_ = f.x.say("a file cannot be read and written at once where what is read has to be masked", "")
 		return nil, sftp.ErrSSHFxPermissionDenied
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/doorward/doorward"
 	classify "github.com/doorward/doorward/internal/classify/ssh"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/relay"
 	"github.com/doorward/doorward/internal/upstream"
-	wire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 const (
 	statusRefused = 126 // exit status of what was not let through
-	statusFailed  = 255 // of what could not be done, as OpenSSH's own
 	actWait       = 2 * time.Minute
 	maxRequests   = 1000 // of one channel before its act
 )
@@ -35,7 +35,7 @@ type channel struct {
 	bad  string // a variable that was refused and changes what runs
 	gone atomic.Bool
 	left chan struct{}    // closed once the client has closed the channel
-	wins chan ssh.Request // window changes and signals once something runs
+	wins chan relay.Event // window changes and signals once something runs
 }
 
 func (c *connection) serveSession(ctx context.Context, n ssh.NewChannel) {
@@ -51,7 +51,7 @@ func (c *connection) serveSession(ctx context.Context, n ssh.NewChannel) {
 		return
 	}
 	s.sink.use(ch)
-	x := &channel{c: c, s: s, ch: ch, reqs: reqs, want: classify.Request{Account: c.account}, wins: make(chan ssh.Request, 16), left: make(chan struct{})}
+	x := &channel{c: c, s: s, ch: ch, reqs: reqs, want: classify.Request{Account: c.account}, wins: make(chan relay.Event, 16), left: make(chan struct{})}
 	why := errors.New("a fault of doorward")
 	defer func() {
 		_ = ch.Close()
@@ -82,7 +82,7 @@ func (x *channel) serve() error {
 	err = x.act()
 	if ended := x.s.Err(); ended != nil {
 		x.say(ended.Error(), "")
-		x.exit(statusFailed)
+		x.exit(relay.StatusFailed)
 		return ended
 	}
 	var d *doorward.Denial
@@ -217,19 +217,7 @@ func (x *channel) watch() {
 		switch r.Type {
 		case "window-change", "signal":
 			good = true
-			select {
-			case x.wins <- *r:
-			default:
-				// Nobody takes them now: the newest counts.
-				select {
-				case <-x.wins:
-				default:
-				}
-				select {
-				case x.wins <- *r:
-				default:
-				}
-			}
+			x.event(r)
 		case "eow@openssh.com":
 		default:
 			// A second act, or a variable for one: nothing of it is done. The
@@ -248,6 +236,53 @@ func (x *channel) watch() {
 	x.gone.Store(true)
 	close(x.left)
 	x.s.StopWaiting()
+}
+
+// event hands a window change or a signal to what runs.
+func (x *channel) event(r *ssh.Request) {
+	var e relay.Event
+	if r.Type == "signal" {
+		var m struct{ Name string }
+		if ssh.Unmarshal(r.Payload, &m) != nil || m.Name == "" {
+			return
+		}
+		e.Signal = printable(m.Name)
+	} else {
+		var m struct{ Columns, Rows, Width, Height uint32 }
+		if ssh.Unmarshal(r.Payload, &m) != nil {
+			return
+		}
+		e.Columns, e.Rows = m.Columns, m.Rows
+	}
+	select {
+	case x.wins <- e:
+		return
+	default:
+	}
+	// Nobody takes them now: the newest counts.
+	select {
+	case <-x.wins:
+	default:
+	}
+	select {
+	case x.wins <- e:
+	default:
+	}
+}
+
+// run starts what the permit is for and relays it to its end.
+func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
+	proc, err := up.Start(p)
+	if err != nil {
+		x.c.srv.opt.Log.Warn("a target did not start what was permitted", "target", x.s.Target.Name, "session", x.s.ID(), "error", err)
+		d := &doorward.Denial{Decision: "error", Reason: "the target did not start it: " + err.Error()}
+		return errors.Join(p.Reply().Done("not run"), x.s.Note(d.Reason), d)
+	}
+	client := relay.Client{Session: x.s.Session, Input: x.ch, Events: x.wins, Gone: x.gone.Load, Guard: x.c.guard}
+	if t := x.want.PTY; t != nil {
+		client.Terminal = &relay.Event{Columns: t.Columns, Rows: t.Rows}
+	}
+	return relay.Run(client, p, proc, up.Abort)
 }
 
 // act asks the gate about what the client wants, and runs it.
@@ -291,7 +326,7 @@ func (x *channel) ask(text string, held func(doorward.Review) error) (*gate.Perm
 	if err != nil {
 		return nil, err
 	}
-	if oldCopy(&st.Reading.Effect) && x.s.Stream() != nil {
+	if oldCopy(&st.Reading.Effect) && x.s.Detects() {
 		return nil, x.s.Refuse(x.s.Context(), text, &doorward.Denial{Decision: "deny", Reason: "scp's old protocol tells a file's size before its bytes, so they cannot be masked, and what this target sends has to be", Hint: "Use scp without -O, or sftp."})
 	}
 	return x.s.Ask(x.s.Context(), gate.Request{Frames: []byte(text), Acts: []gate.Act{{Statement: st}}, State: "one connection", Gone: x.gone.Load, OnHold: held})
@@ -346,11 +381,11 @@ func (x *channel) say(text, hint string) error {
 	if hint != "" {
 		msg += "doorward: hint: " + hint + end
 	}
-	return x.s.Tell(wire.Append(nil, wire.Message, []byte(msg)))
+	return x.s.Tell(frame.Append(nil, frame.Message, []byte(msg)))
 }
 
 func (x *channel) exit(status uint32) {
-	_ = x.s.Tell(wire.AppendExit(nil, status))
+	_ = x.s.Tell(frame.AppendExit(nil, status))
 }
 
 // deny tells the client why its request did not run.
@@ -358,7 +393,7 @@ func (x *channel) deny(d *doorward.Denial) {
 	_ = x.say(d.Error(), d.Hint)
 	status := uint32(statusRefused)
 	if d.Decision == "error" {
-		status = statusFailed
+		status = relay.StatusFailed
 	}
 	x.exit(status)
 }

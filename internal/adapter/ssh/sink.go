@@ -9,8 +9,10 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	wire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
+
+const writeWait = 5 * time.Minute // for a client that does not read
 
 // sink is the client's end of a session: it takes the frames that the gate
 // releases and writes what they say to the channel.
@@ -53,7 +55,7 @@ func (k *sink) Write(frames []byte) (int, error) {
 	defer time.AfterFunc(writeWait, k.stuck).Stop()
 	n := len(frames)
 	for len(frames) > 0 {
-		kind, body, rest, err := wire.Next(frames)
+		kind, body, rest, err := frame.Next(frames)
 		if err != nil {
 			return 0, err
 		}
@@ -62,13 +64,13 @@ func (k *sink) Write(frames []byte) (int, error) {
 		}
 		frames = rest
 		switch kind {
-		case wire.Output:
+		case frame.Output:
 			_, err = ch.Write(body)
-		case wire.Errors, wire.Message:
+		case frame.Errors, frame.Message:
 			_, err = ch.Stderr().Write(body)
-		case wire.Exit:
+		case frame.Exit:
 			_, err = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{binary.BigEndian.Uint32(body)}))
-		case wire.Signal:
+		case frame.Signal:
 			_, err = ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
 				Signal        string
 				Core          bool

@@ -1,4 +1,4 @@
-package ssh
+package relay
 
 import (
 	"bytes"
@@ -8,12 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
 	"github.com/doorward/doorward/internal/upstream"
-	wire "github.com/doorward/doorward/internal/wire/ssh"
+	"github.com/doorward/doorward/internal/wire/frame"
 )
 
 const (
@@ -22,18 +20,54 @@ const (
 	ptyWait   = 30 * time.Millisecond  // the same in front of a person
 	endWait   = 5 * time.Second        // for the rest of the output after the end was told
 	stopGrace = time.Second            // for a command that was told to end
-	writeWait = 5 * time.Minute        // for a client that does not read
+	maxCells  = 10000                  // columns or rows of a window
 )
+
+// StatusFailed is the exit status of what could not be done, as OpenSSH's own.
+const StatusFailed = 255
+
+// ErrClientLeft says that the client went away in the middle.
+var ErrClientLeft = errors.New("the client left")
+
+// Process is a command, a shell or a subsystem that runs at the target under a
+// spent permit.
+type Process interface {
+	io.Reader                          // what it writes to standard output
+	Stderr() io.Reader                 // and to standard error
+	Stream(*gate.Permit, []byte) error // writes what the client streams
+	CloseWrite() error                 // no more input comes
+	Close() error                      //
+	Signal(name string) error          // name without SIG
+	Resize(columns, rows uint32) error //
+	Ended() <-chan upstream.End        // gets one value, or closes
+}
+
+// Event is what a client says beside its input.
+type Event struct {
+	Signal        string // name without SIG; "": the window has a new size
+	Columns, Rows uint32
+}
+
+// Client is the client's side of a process.
+type Client struct {
+	Session  *gate.Session
+	Input    io.Reader    // nil: it sends none
+	Events   <-chan Event // nil: it has none
+	Terminal *Event       // its window, when it asked for a terminal
+	Gone     func() bool  // it has left
+	Guard    func(func()) // runs what may not take the process down with it
+	Archive  bool         // what the process writes is a tar archive
+}
 
 // relay moves what one permit lets run: three streams and an end. Everything
 // towards the client goes through emit, one frame at a time.
 type relay struct {
-	x    *channel
-	up   *upstream.SSHConn
-	proc *upstream.SSHProcess
-	p    *gate.Permit
-	r    *gate.Reply
-	keys *keys // at a terminal
+	c     Client
+	abort func() // ends the connection to the target
+	proc  Process
+	p     *gate.Permit
+	r     *gate.Reply
+	keys  *keys // at a terminal
 
 	mu    sync.Mutex // over r: one frame at a time, however long the client takes
 	state sync.Mutex // over cut and fault
@@ -42,23 +76,20 @@ type relay struct {
 	stop  sync.Once
 }
 
-// run starts what the permit is for and relays it to its end.
-func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
-	proc, err := up.Start(p)
-	if err != nil {
-		x.c.srv.opt.Log.Warn("a target did not start what was permitted", "target", x.s.Target.Name, "session", x.s.ID(), "error", err)
-		d := &doorward.Denial{Decision: "error", Reason: "the target did not start it: " + err.Error()}
-		return errors.Join(p.Reply().Done("not run"), x.s.Note(d.Reason), d)
-	}
+// Run relays a process that the permit started, to its end. abort ends the
+// connection to the target, for a process that does not end when it is told to.
+// It returns a *doorward.Denial for a process that was stopped, which the client
+// has to be told.
+func Run(c Client, p *gate.Permit, proc Process, abort func()) error {
 	defer proc.Close()
-	l := &relay{x: x, up: up, proc: proc, p: p, r: p.Reply()}
-	if err := l.r.Durable(x.s.Context()); err != nil {
+	l := &relay{c: c, abort: abort, proc: proc, p: p, r: p.Reply()}
+	if err := l.r.Durable(c.Session.Context()); err != nil {
 		return errors.Join(err, l.r.Done("connection lost"))
 	}
-	if x.want.PTY != nil {
+	if c.Terminal != nil {
 		l.keys = &keys{}
 		l.r.Whole()
-		if err := l.emit(wire.AppendWindow(nil, x.want.PTY.Columns, x.want.PTY.Rows), 0, 0); err != nil {
+		if err := l.emit(frame.AppendWindow(nil, c.Terminal.Columns, c.Terminal.Rows), 0, 0); err != nil {
 			return errors.Join(err, l.r.Done("connection lost"))
 		}
 	}
@@ -71,24 +102,26 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 	over := make(chan struct{})
 	var side sync.WaitGroup
 	side.Add(1)
-	go func() { defer side.Done(); x.c.guard(func() { l.control(over) }) }()
-	go x.c.guard(l.input)
+	go func() { defer side.Done(); c.Guard(func() { l.control(over) }) }()
+	if c.Input != nil {
+		go c.Guard(l.input)
+	}
 	var out sync.WaitGroup
 	for _, stream := range []struct {
 		kind byte
 		from io.Reader
-	}{{wire.Output, proc}, {wire.Errors, proc.Stderr()}} {
+	}{{frame.Output, proc}, {frame.Errors, proc.Stderr()}} {
 		out.Add(1)
 		go func() {
 			defer out.Done()
-			x.c.guard(func() { l.output(stream.kind, stream.from) })
+			c.Guard(func() { l.output(stream.kind, stream.from) })
 		}()
 	}
 	drained := make(chan struct{})
 	go func() { out.Wait(); close(drained) }()
-	end := upstream.SSHEnd{}
+	end := upstream.End{}
 	select {
-	case end = <-proc.Ended:
+	case end = <-proc.Ended():
 		select {
 		case <-drained:
 		case <-time.After(endWait):
@@ -97,7 +130,7 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 		}
 	case <-drained:
 		// It closed its output and goes on: it is watched to its end.
-		end = <-proc.Ended
+		end = <-proc.Ended()
 	}
 	close(over)
 	side.Wait()
@@ -108,37 +141,37 @@ func (x *channel) run(up *upstream.SSHConn, p *gate.Permit) error {
 }
 
 // finish tells the client and the record how it ended.
-func (l *relay) finish(end upstream.SSHEnd) error {
+func (l *relay) finish(end upstream.End) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cut, fault := l.stopped()
-	if fault == nil && l.x.gone.Load() && !end.Known {
-		fault = errClientLeft
+	if fault == nil && l.c.Gone() && !end.Known {
+		fault = ErrClientLeft
 	}
 	if fault != nil {
 		return errors.Join(fault, l.r.Done("connection lost"))
 	}
-	if err := l.x.s.Err(); err != nil {
+	if err := l.c.Session.Err(); err != nil {
 		return errors.Join(err, l.r.Done("ended"))
 	}
-	code, frame := "", []byte(nil)
+	code, last := "", []byte(nil)
 	switch {
 	case cut != nil:
-		if err := errors.Join(l.r.Next(0, "stopped: "+cut.Reason), l.x.s.Note(cut.Reason)); err != nil {
+		if err := errors.Join(l.r.Next(0, "stopped: "+cut.Reason), l.c.Session.Note(cut.Reason)); err != nil {
 			return err
 		}
 		return cut
 	case !end.Known:
-		code, frame = "the target did not say how it ended", wire.AppendExit(nil, statusFailed)
+		code, last = "the target did not say how it ended", frame.AppendExit(nil, StatusFailed)
 	case end.Signal != "":
-		code, frame = "signal "+end.Signal, wire.Append(nil, wire.Signal, []byte(end.Signal))
+		code, last = "signal "+end.Signal, frame.Append(nil, frame.Signal, []byte(end.Signal))
 	default:
-		frame = wire.AppendExit(nil, end.Status)
+		last = frame.AppendExit(nil, end.Status)
 		if end.Status != 0 {
 			code = fmt.Sprintf("exit status %d", end.Status)
 		}
 	}
-	if err := l.r.Release(frame); err != nil {
+	if err := l.r.Release(last); err != nil {
 		return errors.Join(err, l.r.Next(0, code))
 	}
 	return l.r.Next(0, code)
@@ -180,7 +213,7 @@ func (l *relay) halt() {
 			_ = l.proc.Close()
 			// A host waits for the command before it answers the close, and
 			// takes no signal for one that it forces.
-			time.AfterFunc(stopGrace, l.up.Abort)
+			time.AfterFunc(stopGrace, l.abort)
 		}()
 	})
 }
@@ -205,18 +238,18 @@ var newline = []byte{'\n'}
 
 // output relays one of the target's streams, masked.
 func (l *relay) output(kind byte, from io.Reader) {
-	s := l.x.s.Stream()
+	s := l.c.Session.Stream()
 	hold := lineWait
-	if l.x.want.PTY != nil {
+	if l.c.Terminal != nil {
 		hold = ptyWait
 	}
-	var frame []byte
+	var out []byte
 	send := func(b []byte) bool {
 		for len(b) > 0 {
-			part := b[:min(len(b), wire.MaxBody)]
+			part := b[:min(len(b), frame.MaxBody)]
 			b = b[len(part):]
-			frame = wire.Append(frame[:0], kind, part)
-			if err := l.emit(frame, int64(bytes.Count(part, newline)), len(part)); err != nil {
+			out = frame.Append(out[:0], kind, part)
+			if err := l.emit(out, int64(bytes.Count(part, newline)), len(part)); err != nil {
 				l.broken(err)
 				return false
 			}
@@ -307,7 +340,7 @@ func (l *relay) see(b []byte) {
 func (l *relay) input() {
 	buf := make([]byte, chunk)
 	for {
-		n, err := l.x.ch.Read(buf)
+		n, err := l.c.Input.Read(buf)
 		if n > 0 {
 			// Not under the lock of the output: a client may wait to be read
 			// before it reads.
@@ -342,12 +375,12 @@ func (l *relay) keep(over bool) error {
 	}
 	for _, t := range l.keys.settled(time.Now(), over) {
 		if len(t.keys) > 0 {
-			if err := l.r.Input([]byte(l.x.s.Text(string(t.keys)))); err != nil {
+			if err := l.r.Input([]byte(l.c.Session.Text(string(t.keys)))); err != nil {
 				return err
 			}
 		}
 		if t.note != "" {
-			if err := l.x.s.Note(l.x.s.Text(t.note)); err != nil {
+			if err := l.c.Session.Note(l.c.Session.Text(t.note)); err != nil {
 				return err
 			}
 		}
@@ -362,30 +395,28 @@ func (l *relay) control(over chan struct{}) {
 	defer tick.Stop()
 	for {
 		select {
-		case r := <-l.x.wins:
-			switch r.Type {
-			case "window-change":
-				var m struct{ Columns, Rows, Width, Height uint32 }
-				if l.x.want.PTY == nil || ssh.Unmarshal(r.Payload, &m) != nil {
-					continue
-				}
-				m.Columns, m.Rows = min(m.Columns, 10000), min(m.Rows, 10000)
-				if err := l.emit(wire.AppendWindow(nil, m.Columns, m.Rows), 0, 0); err != nil {
-					l.broken(err)
-					return
-				}
-				_ = l.proc.Resize(m.Columns, m.Rows)
-			case "signal":
-				var m struct{ Name string }
-				if ssh.Unmarshal(r.Payload, &m) != nil {
-					continue
-				}
-				if err := l.x.s.Note("signal " + printable(m.Name)); err != nil {
-					l.broken(err)
-					return
-				}
-				_ = l.proc.Signal(m.Name)
+		case e, ok := <-l.c.Events:
+			if !ok {
+				l.c.Events = nil
+				continue
 			}
+			if e.Signal != "" {
+				if err := l.c.Session.Note("signal " + e.Signal); err != nil {
+					l.broken(err)
+					return
+				}
+				_ = l.proc.Signal(e.Signal)
+				continue
+			}
+			if l.c.Terminal == nil {
+				continue
+			}
+			e.Columns, e.Rows = min(e.Columns, maxCells), min(e.Rows, maxCells)
+			if err := l.emit(frame.AppendWindow(nil, e.Columns, e.Rows), 0, 0); err != nil {
+				l.broken(err)
+				return
+			}
+			_ = l.proc.Resize(e.Columns, e.Rows)
 		case <-tick.C:
 			if err := l.keep(false); err != nil {
 				l.broken(err)
@@ -396,5 +427,3 @@ func (l *relay) control(over chan struct{}) {
 		}
 	}
 }
-
-var errClientLeft = errors.New("the client left")

@@ -1,4 +1,4 @@
-package ssh
+package frame
 
 import (
 	"encoding/binary"
@@ -15,6 +15,7 @@ const (
 	Window  = 'w' // columns and rows, 4 bytes each, big-endian; recorded only
 	Exit    = 'x' // exit status, 4 bytes, big-endian
 	Signal  = 'k' // name of the signal that ended the command, without SIG
+	Head    = 'h' // status and headers of an HTTP answer, as JSON; its body follows as output
 )
 
 // HeaderLen is the length of a frame without its body.
@@ -41,7 +42,7 @@ func AppendWindow(dst []byte, columns, rows uint32) []byte {
 }
 
 // ErrFrame says that bytes are not frames.
-var ErrFrame = errors.New("not a frame of an SSH session")
+var ErrFrame = errors.New("not a frame of a session")
 
 // Next takes the first frame off b. A nil body with a nil error means that the
 // frame is not whole yet; an empty body is not nil.
@@ -51,7 +52,7 @@ func Next(b []byte) (kind byte, body, rest []byte, err error) {
 	}
 	n := binary.BigEndian.Uint32(b[1:])
 	switch b[0] {
-	case Output, Errors, Message, Signal:
+	case Output, Errors, Message, Signal, Head:
 	case Window:
 		if n != 8 {
 			return 0, nil, b, fmt.Errorf("%w: a window size of %d bytes", ErrFrame, n)
