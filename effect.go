@@ -59,7 +59,7 @@ func ParseVerb(name string) (Verb, bool) {
 }
 
 // Trait is a property of a whole request that policies ask about.
-type Trait uint16
+type Trait uint32
 
 // The closed set of traits.
 const (
@@ -70,9 +70,21 @@ const (
 	TraitMasked                         // touches a masked column
 	TraitLeaves                         // data leaves to, or comes from, elsewhere (files, programs, other servers)
 	TraitLocks                          // takes explicit locks
+
+	// Kubernetes.
+	TraitDeletesNamespace   // deletes a namespace, and everything in it
+	TraitDeleteCollection   // deletes every object that a selector matches
+	TraitScaleToZero        // leaves a workload without replicas
+	TraitRBAC               // changes roles or who has them
+	TraitWebhook            // changes what looks at, or changes, every request to the API server
+	TraitEphemeralContainer // puts a container into a pod that runs
+	TraitNodeProxy          // reaches a node's agent, which can run anything on the node
+	TraitToken              // makes, or checks, a credential
+	TraitSecret             // reads or writes Secrets
 )
 
-var traitNames = [...]string{"unbounded", "mass_read", "multi_statement", "irreversible", "masked", "leaves", "locks"}
+var traitNames = [...]string{"unbounded", "mass_read", "multi_statement", "irreversible", "masked", "leaves", "locks",
+	"deletes_namespace", "delete_collection", "scale_to_zero", "rbac", "webhook", "ephemeral_container", "node_proxy", "token", "secret"}
 
 // Has reports whether t contains any trait of u.
 func (t Trait) Has(u Trait) bool { return t&u != 0 }

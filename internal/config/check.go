@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/doorward/doorward/internal/classify/ssh"
 	"github.com/doorward/doorward/internal/mask"
 	"github.com/doorward/doorward/internal/policy"
 )
@@ -76,6 +75,10 @@ func (c *Config) fill() {
 			t.SSH = c.fillSSH(name, t.SSH)
 			or(&c.Listen.SSH, DefaultSSH)
 		}
+		if t.Kubernetes != nil {
+			t.Kubernetes = c.fillKubernetes(name, t.Kubernetes)
+			or(&c.Listen.Kubernetes, DefaultKubernetes)
+		}
 		targets[name] = t
 	}
 	c.Targets = targets
@@ -137,6 +140,13 @@ func (c *Config) Ready() error {
 			secret("targets."+name+".ssh.key", t.SSH.Key)
 			if _, err := t.SSH.PinnedKeys(); err != nil {
 				problems = append(problems, c.where.problem("targets."+name+".ssh.known_hosts", err.Error(), ""))
+			}
+		}
+		if t.Kubernetes != nil {
+			for key, err := range t.Kubernetes.readable() {
+				if err != nil {
+					problems = append(problems, c.where.problem("targets."+name+".kubernetes."+key, err.Error(), ""))
+				}
 			}
 		}
 	}
@@ -204,9 +214,9 @@ func (k *checker) bad(path, msg, hint string) {
 
 func (k *checker) listeners() {
 	l := k.c.Listen
-	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres, "ssh": l.SSH} {
+	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres, "ssh": l.SSH, "kubernetes": l.Kubernetes} {
 		path := "listen." + key
-		if (addr == "" && key == "ssh") || !k.address(path, addr) {
+		if (addr == "" && (key == "ssh" || key == "kubernetes")) || !k.address(path, addr) {
 			continue
 		}
 		if key != "ssh" && l.PlaintextOnLoopback && !Loopback(addr) {
@@ -216,8 +226,12 @@ func (k *checker) listeners() {
 	if l.Console == l.Postgres {
 		k.bad("listen.postgres", "the console listens here already", "give each its own port")
 	}
-	if l.SSH != "" && (l.SSH == l.Console || l.SSH == l.Postgres) && !strings.HasSuffix(l.SSH, ":0") {
-		k.bad("listen.ssh", "another listener has this address already", "give each its own port")
+	taken := map[string]bool{l.Console: true, l.Postgres: true}
+	for _, at := range []struct{ key, addr string }{{"ssh", l.SSH}, {"kubernetes", l.Kubernetes}} {
+		if at.addr != "" && taken[at.addr] && !strings.HasSuffix(at.addr, ":0") {
+			k.bad("listen."+at.key, "another listener has this address already", "give each its own port")
+		}
+		taken[at.addr] = true
 	}
 	if strings.ContainsAny(l.Host, ":/ ") && net.ParseIP(l.Host) == nil {
 		k.bad("listen.host", "this is not a host name", "without scheme and port, as in doorward.internal")
@@ -387,13 +401,22 @@ func (k *checker) targets() {
 		if !plainName(name) {
 			k.bad(path, "a target's name has letters, digits, -, _ and . only", "clients write it as the name of the database")
 		}
-		p, host := k.c.Targets[name].Postgres, k.c.Targets[name].SSH
+		p, host, cluster := k.c.Targets[name].Postgres, k.c.Targets[name].SSH, k.c.Targets[name].Kubernetes
+		spoken := 0
+		for _, has := range []bool{p != nil, host != nil, cluster != nil} {
+			if has {
+				spoken++
+			}
+		}
 		switch {
-		case p == nil && host == nil:
-			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … } or ssh: { address: …, user: …, key: …, host_keys: … }")
+		case spoken == 0:
+			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … }, ssh: { address: …, user: …, key: …, host_keys: … } or kubernetes: { address: …, ca: …, token: … }")
 			continue
-		case p != nil && host != nil:
-			k.bad(path, "the target has two protocols", "make two targets of it")
+		case spoken > 1:
+			k.bad(path, "the target has more than one protocol", "make a target for each")
+			continue
+		case cluster != nil:
+			k.kubernetesTarget(path+".kubernetes", cluster)
 			continue
 		case host != nil:
 			k.sshTarget(path+".ssh", host)
@@ -511,18 +534,7 @@ func (k *checker) masking() {
 func (k *checker) tests() {
 	for i, t := range k.c.Tests {
 		path := fmt.Sprintf("tests[%d]", i)
-		switch {
-		case t.SQL != "" && t.SSH != "":
-			k.bad(path+".ssh", "the case has two requests", "make two cases of it")
-		case t.SSH != "":
-			if _, err := ssh.Parse(t.SSH); err != nil {
-				k.bad(path+".ssh", err.Error(), "as in: exec uptime")
-			}
-		case k.c.Targets[t.Target].SSH != nil:
-			k.required(path+".ssh", t.SSH)
-		default:
-			k.required(path+".sql", t.SQL)
-		}
+		k.testRequest(path, t)
 		if t.Expect != "allow" && t.Expect != "review" && t.Expect != "deny" {
 			k.bad(path+".expect", fmt.Sprintf("%q is not an outcome", clip(t.Expect, 40)), "write allow, review or deny")
 		}

@@ -35,7 +35,11 @@ type Listen struct {
 	Console  string `yaml:"console,omitempty"`  // browser and API; default 127.0.0.1:8443
 	Postgres string `yaml:"postgres,omitempty"` // default 127.0.0.1:15432
 	SSH      string `yaml:"ssh,omitempty"`      // default 127.0.0.1:12222 where there is an SSH target
-	Host     string `yaml:"host,omitempty"`     // name by which clients reach doorward; default: from the listeners
+	// Kubernetes is the address for kubectl and other clients of clusters;
+	// default 127.0.0.1:16443 where there is a Kubernetes target.
+	Kubernetes string `yaml:"kubernetes,omitempty"`
+
+	Host string `yaml:"host,omitempty"` // name by which clients reach doorward; default: from the listeners
 
 	// PlaintextOnLoopback accepts credentials without TLS. It is refused
 	// unless every listener is on a loopback address.
@@ -119,6 +123,8 @@ type Record struct {
 type Target struct {
 	Postgres *PostgresTarget `yaml:"postgres,omitempty"`
 	SSH      *SSHTarget      `yaml:"ssh,omitempty"`
+
+	Kubernetes *KubernetesTarget `yaml:"kubernetes,omitempty"`
 }
 
 // Protocol is the name of the target's protocol.
@@ -128,6 +134,8 @@ func (t Target) Protocol() string {
 		return "postgres"
 	case t.SSH != nil:
 		return "ssh"
+	case t.Kubernetes != nil:
+		return "kubernetes"
 	}
 	return ""
 }
@@ -149,11 +157,15 @@ type PostgresTarget struct {
 
 // Test is one case of `doorward policy test`.
 type Test struct {
-	Name   string   `yaml:"name,omitempty"`
-	Target string   `yaml:"target"`
-	As     TestWho  `yaml:"as,omitempty"`
-	SQL    string   `yaml:"sql,omitempty"`   // for a target that speaks SQL
-	SSH    string   `yaml:"ssh,omitempty"`   // for a host: the request as a text, such as "exec uptime"
+	Name   string  `yaml:"name,omitempty"`
+	Target string  `yaml:"target"`
+	As     TestWho `yaml:"as,omitempty"`
+	SQL    string  `yaml:"sql,omitempty"` // for a target that speaks SQL
+	SSH    string  `yaml:"ssh,omitempty"` // for a host: the request as a text, such as "exec uptime"
+	// Kubernetes is the request to a cluster's API server, as HTTP writes it:
+	// "GET /api/v1/namespaces/dev/pods", then headers, an empty line, a body.
+	Kubernetes string `yaml:"kubernetes,omitempty"`
+
 	Expect string   `yaml:"expect"`          // allow, review or deny
 	Rule   string   `yaml:"rule,omitempty"`  // the rule that has to decide
 	Masks  []string `yaml:"masks,omitempty"` // masked columns that have to be touched, all of them

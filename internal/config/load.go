@@ -72,6 +72,10 @@ func (c *Config) With(change func(*Config)) (*Config, error) {
 			p := *t.SSH
 			t.SSH = &p
 		}
+		if t.Kubernetes != nil {
+			p := *t.Kubernetes
+			t.Kubernetes = &p
+		}
 		raw.Targets[name] = t
 	}
 	change(&raw)

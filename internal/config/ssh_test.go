@@ -53,7 +53,7 @@ func TestSSHTargets(t *testing.T) {
 		}
 	}
 	_, err := Parse("doorward.yaml", []byte("targets: { h: { ssh: { address: 'h:22', user: u, ca: true, host_keys: ['"+testHostKey+"'] }, postgres: { address: 'h:1', database: d, user: u } } }"))
-	if err == nil || !strings.Contains(err.Error(), "two protocols") {
+	if err == nil || !strings.Contains(err.Error(), "more than one protocol") {
 		t.Errorf("two protocols: %v", err)
 	}
 }

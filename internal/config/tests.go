@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"github.com/doorward/doorward/internal/classify/kubernetes"
+	"github.com/doorward/doorward/internal/classify/ssh"
 )
 
 // TestFile is the name of the file with cases beside a configuration file:
@@ -56,4 +59,35 @@ func (c *Config) SchemaPath() string {
 func (c *Config) TestPlace(i int) string {
 	p := c.where.find(fmt.Sprintf("tests[%d]", i))
 	return fmt.Sprintf("%s:%d", p.file, p.line)
+}
+
+// testRequest wants a case to have one request, of the protocol that its target
+// speaks.
+func (k *checker) testRequest(path string, t Test) {
+	requests := []struct{ key, text string }{{"sql", t.SQL}, {"ssh", t.SSH}, {"kubernetes", t.Kubernetes}}
+	var has []string
+	for _, r := range requests {
+		if r.text != "" {
+			has = append(has, r.key)
+		}
+	}
+	switch {
+	case len(has) > 1:
+		k.bad(path+"."+has[1], "the case has two requests", "make two cases of it")
+	case t.SSH != "":
+		if _, err := ssh.Parse(t.SSH); err != nil {
+			k.bad(path+".ssh", err.Error(), "as in: exec uptime")
+		}
+	case t.Kubernetes != "":
+		// What is not let through is a case too: it is denied.
+		if _, err := kubernetes.ParseMessage(t.Kubernetes); err != nil {
+			k.bad(path+".kubernetes", err.Error(), "as in: GET /api/v1/namespaces/dev/pods")
+		}
+	case k.c.Targets[t.Target].SSH != nil:
+		k.required(path+".ssh", t.SSH)
+	case k.c.Targets[t.Target].Kubernetes != nil:
+		k.required(path+".kubernetes", t.Kubernetes)
+	default:
+		k.required(path+".sql", t.SQL)
+	}
 }

@@ -19,6 +19,9 @@ func (c *Config) Warnings() []*Problem {
 		if host := c.Targets[name].SSH; host != nil && (host.Key.Value != "" || host.Password.Value != "") {
 			warn(path+".ssh", "a credential stands in the file", "write { env: NAME } or { file: PATH }")
 		}
+		if x := c.Targets[name].Kubernetes; x != nil && x.Token.Value != "" {
+			warn(path+".kubernetes.token", "a credential stands in the file", "write { env: NAME } or { file: PATH }")
+		}
 		if p != nil && p.TLS == "off" && c.unset[path+".postgres.address"] == "" && !Loopback(p.Address) {
 			warn(path+".postgres.tls", "the way to this server is not encrypted", "write tls: verify-full")
 		}

@@ -33,10 +33,28 @@ type wordPattern struct {
 	opens  bool           // the word begins with a placeholder
 }
 
+// carriers are kinds that say how a plain command gets to where it runs, and
+// nothing about what it does: exec into a pod, with or without standard input.
+var carriers = map[string]bool{"get pods/exec": true, "create pods/exec": true, "stdin": true}
+
+// plainCommand reports whether the effect is one plain command without a
+// terminal.
+func plainCommand(e *doorward.Effect) bool {
+	execs := 0
+	for _, k := range e.Kinds {
+		if k == kindExec {
+			execs++
+		} else if !carriers[k] {
+			return false
+		}
+	}
+	return execs == 1 && len(e.Commands) == 1
+}
+
 // matchCommands reports whether the effect is one plain command that some pattern
 // allows, word by word.
 func matchCommands(list []commandPattern, e *doorward.Effect) bool {
-	if len(e.Kinds) != 1 || e.Kinds[0] != kindExec || len(e.Commands) != 1 {
+	if !plainCommand(e) {
 		return false
 	}
 	argv := e.Commands[0]

@@ -232,3 +232,33 @@ func FuzzCommandPattern(f *testing.F) {
 		}
 	})
 }
+
+// On a cluster, how the command gets to its pod stands beside it.
+func TestCommandsInPods(t *testing.T) {
+	p, err := Compile(Document{Rules: []Rule{{Name: "look", Targets: all, Commands: []string{"uptime"}, Objects: []string{"pods/exec:dev/*", "command:*"}, Then: "allow"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		kinds []string
+		pod   string
+		want  doorward.Outcome
+	}{
+		{[]string{"create pods/exec", "exec"}, "dev/p1", doorward.Allow},
+		{[]string{"get pods/exec", "exec", "stdin"}, "dev/p1", doorward.Allow},
+		{[]string{"create pods/exec", "exec"}, "prod/p1", doorward.Deny},
+		{[]string{"create pods/exec", "exec", "pty"}, "dev/p1", doorward.Deny},
+		{[]string{"create pods/exec", "script"}, "dev/p1", doorward.Deny},
+		{[]string{"create pods/exec"}, "dev/p1", doorward.Deny},
+		{[]string{"create pods/exec", "exec", "exec"}, "dev/p1", doorward.Deny},
+		{[]string{"create pods/attach", "exec"}, "dev/p1", doorward.Deny},
+	} {
+		e := running("uptime")
+		e.Kinds = c.kinds
+		e.Objects = append(e.Objects, doorward.Object{Kind: "pods/exec", Name: c.pod, Verb: doorward.VerbExecute})
+		d := p.Decide(Input{Identity: &doorward.Identity{Subject: "s", Name: "ada"}, Target: "cluster", Protocol: "kubernetes", Effect: e})
+		if d.Outcome != c.want {
+			t.Errorf("%v in %s: %s (%s)", c.kinds, c.pod, d.Outcome, d.Reason)
+		}
+	}
+}

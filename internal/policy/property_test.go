@@ -19,7 +19,7 @@ import (
 // atoms are conditions that a generated condition is made of: some are fast,
 // some need CEL, some err for some effects.
 var atoms = []string{
-	"true", "false", "effect.read_only", "effect.writes", "effect.unbounded", "effect.mass_read", "effect.multi_statement", "effect.irreversible",
+	"true", "false", "effect.read_only", "effect.writes", "effect.unbounded", "effect.mass_read", "effect.rbac", "effect.secret", "effect.delete_collection", "effect.scale_to_zero", "effect.multi_statement", "effect.irreversible",
 	"effect.masked", "effect.leaves", "effect.locks", "effect.complete", "effect.bound <= 100", "effect.bound == 0", "effect.bound >= 0", "effect.bound > 3", "effect.bound != 7", "effect.bound < 5",
 	"'read' in effect.verbs", "'delete' in effect.verbs", "'define' in effect.verbs", "'nonsense' in effect.verbs", "'SELECT' in effect.kinds", "effect.refuse == ''", "'' == effect.refuse",
 	"identity.person", "identity.workload", "identity.agent == 'codex'", "'engineers' in identity.groups", "identity.name != 'ada'", "identity.provider == 'corp'", "identity.subject == ''", "identity.run == 'r1'",
@@ -44,7 +44,7 @@ func genWhen(t *rapid.T, depth int) string {
 func genEffect(t *rapid.T) *doorward.Effect {
 	e := &doorward.Effect{
 		Verbs:    doorward.Verb(rapid.IntRange(0, 1<<10-1).Draw(t, "verbs")),
-		Traits:   doorward.Trait(rapid.IntRange(0, 1<<7-1).Draw(t, "traits")),
+		Traits:   doorward.Trait(rapid.IntRange(0, 1<<16-1).Draw(t, "traits")),
 		Kinds:    rapid.SliceOfN(rapid.SampledFrom([]string{"SELECT", "UPDATE", "DROP TABLE"}), 0, 2).Draw(t, "kinds"),
 		Complete: rapid.IntRange(0, 3).Draw(t, "complete") > 0,
 		Bound:    rapid.Int64Range(-1, 8).Draw(t, "bound"),

@@ -2,13 +2,11 @@
 // and says what that text would do: [Request] with Text and its strict inverse
 // [Parse], and [Read].
 //
-// A command is plain when every usual login shell (sh, bash, zsh, fish, csh)
-// makes the same words of it; then its words are the effect. Everything else
-// is a script, read with the grammar of bash, and a script is never taken for
-// a plain command. What cannot be understood is incomplete, which no policy
-// allows by default.
+// Commands are read by the package shell, as a login shell gets them: one is
+// plain, and its words are the effect, when every usual shell makes the same
+// words of it, and a script otherwise. What cannot be understood is incomplete,
+// which no policy allows by default.
 //
 // The package is pure: the same text gives the same reading. It must never use
-// the clock, the network or files, must never change a command's bytes, and
-// must never call a command plain that a shell might read in another way.
+// the clock, the network or files, and must never change a command's bytes.
 package ssh

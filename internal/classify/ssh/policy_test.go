@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/classify/shell"
+	"github.com/doorward/doorward/internal/classify/shell/shelltest"
 	"github.com/doorward/doorward/internal/policy"
 )
 
@@ -74,9 +76,9 @@ func TestP6(t *testing.T) {
 		}
 	}
 	// Every hostile command, alone and around one that is allowed.
-	for _, h := range hostile {
+	for _, h := range shelltest.Hostile(shell.Reserved()) {
 		for _, command := range []string{h, "df -h" + h, h + "df -h", "df -h " + h, "cat /var/log/app/" + h + ".log"} {
-			argv, ok := plain(command)
+			argv, ok := plainWords(command)
 			if d := decide(t, p, Request{Kind: KindExec, Command: command}); d.Outcome != doorward.Deny && !ok {
 				t.Errorf("%q: %s", command, d.Outcome)
 			} else if d.Outcome != doorward.Deny && strings.Join(argv, " ") != strings.TrimSpace(command) && !strings.ContainsAny(command, `'"`) {
@@ -101,6 +103,15 @@ func TestP6(t *testing.T) {
 	if !strings.Contains(d.Hint, "uptime; df -h; ps aux") || !strings.Contains(d.Hint, "With a person's yes: systemctl restart app.") {
 		t.Errorf("the hint does not say what may be run: %q", d.Hint)
 	}
+}
+
+// plainWords gives the words of a plain command.
+func plainWords(command string) ([]string, bool) {
+	r, err := shell.Text(command)
+	if err != nil || len(r.Commands) != 1 {
+		return nil, false
+	}
+	return r.Commands[0], true
 }
 
 // A list of objects holds scripts to it, with their files and variables.

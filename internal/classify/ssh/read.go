@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/classify/shell"
 )
 
 // Kinds of effects that are not a request's own kind.
 const (
-	EffectScript = "script" // exec with shell syntax
-	EffectPTY    = "pty"    // beside exec and script: the client also asked for a terminal
+	EffectScript = shell.KindScript // exec with shell syntax
+	EffectPTY    = "pty"            // beside exec and script: the client also asked for a terminal
 )
 
 // Read says what a request's text would do. The error is [ErrRequest]: the
@@ -69,56 +70,16 @@ func Read(text string) (*doorward.Reading, error) {
 }
 
 func readExec(command string, e *doorward.Effect, objs objects) error {
-	if argv, ok := plain(command); ok {
-		e.Kinds, e.Verbs, e.Commands = []string{KindExec}, doorward.VerbExecute, [][]string{argv}
-		objs.add("command", argv[0], doorward.VerbExecute)
-		copyFiles(argv, objs)
-		return nil
-	}
-	s, err := readScript(command)
+	r, err := shell.Text(command)
 	if err != nil {
-		return err
+		return bad("%v", err)
 	}
-	e.Kinds, e.Verbs, e.Complete = []string{EffectScript}, doorward.VerbExecute, s.sure
-	if s.calls > 1 {
-		e.Traits |= doorward.TraitMulti
-	}
-	if s.leaves {
-		e.Traits |= doorward.TraitLeaves
-	}
-	for k, v := range s.objects {
-		objs.add(k.kind, k.name, v)
+	e.Kinds, e.Verbs, e.Complete, e.Commands = []string{r.Kind}, doorward.VerbExecute, r.Complete, r.Commands
+	e.Traits |= r.Traits
+	for _, o := range r.Objects {
+		objs.add(o.Kind, o.Name, o.Verb)
 	}
 	return nil
-}
-
-// copyFiles adds the paths of the old scp protocol, in which the client starts
-// scp -f (from) or scp -t (to) on the host. Whatever is no option is taken for
-// a path: one too many makes rules stricter.
-func copyFiles(argv []string, objs objects) {
-	if path.Base(argv[0]) != "scp" {
-		return
-	}
-	var verb doorward.Verb
-	for _, a := range argv[1:] {
-		if strings.HasPrefix(a, "-") && strings.Contains(a, "f") {
-			verb |= doorward.VerbRead
-		}
-		if strings.HasPrefix(a, "-") && strings.Contains(a, "t") {
-			verb |= doorward.VerbCreate
-		}
-	}
-	if verb == 0 {
-		return
-	}
-	options := true
-	for _, a := range argv[1:] {
-		if options && strings.HasPrefix(a, "-") && a != "-" {
-			options = a != "--"
-			continue
-		}
-		objs.add("file", clean(a), verb)
-	}
 }
 
 // readFile gives the effect of one file operation.
@@ -185,15 +146,6 @@ func address(host string, port uint32) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + strconv.FormatUint(uint64(port), 10)
-}
-
-// clean removes what would make one file have many names; a relative path
-// stays relative.
-func clean(p string) string {
-	if p == "" {
-		return "."
-	}
-	return path.Clean(p)
 }
 
 type objectKey struct{ kind, name string }

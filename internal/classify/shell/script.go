@@ -1,6 +1,7 @@
-package ssh
+package shell
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -40,23 +41,23 @@ func readScript(command string) (s *script, err error) {
 		n += strings.Count(command, o)
 	}
 	if n > maxOpeners {
-		return nil, bad("the script nests too much to be read")
+		return nil, errors.New("the script nests too much to be read")
 	}
 	// The parser's own faults must not end the process: the request is refused.
 	defer func() {
 		if p := recover(); p != nil {
-			s, err = nil, bad("the script cannot be read: %.100s", fmt.Sprint(p))
+			s, err = nil, fmt.Errorf("the script cannot be read: %.100s", fmt.Sprint(p))
 		}
 	}()
 	s = &script{objects: objects{}}
 	file, parseErr := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(command), "")
 	// A shell takes a command that begins with - or + for options of its own.
-	s.sure = parseErr == nil && visible(command) && command[0] != '-' && command[0] != '+'
+	s.sure = parseErr == nil && command != "" && visible(command) && command[0] != '-' && command[0] != '+'
 	if file != nil {
 		syntax.Walk(file, s.visit)
 	}
 	if len(s.objects) > maxObjects {
-		return nil, bad("the script names %d commands, files and variables; the most is %d", len(s.objects), maxObjects)
+		return nil, fmt.Errorf("the script names %d commands, files and variables; the most is %d", len(s.objects), maxObjects)
 	}
 	if len(s.objects) == 0 {
 		s.sure = false

@@ -1,6 +1,10 @@
-package ssh
+package shell
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // maxWords bounds the words of a plain command: each is recorded.
 const maxWords = 1000
@@ -111,6 +115,9 @@ var shellWords = setOf(
 	// what begins a command of zsh without being it
 	"-",
 )
+
+// Reserved gives the words that are never the name of a plain command, sorted.
+func Reserved() []string { return slices.Sorted(maps.Keys(shellWords)) }
 
 func setOf(lists ...string) map[string]bool {
 	set := map[string]bool{}
