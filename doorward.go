@@ -196,6 +196,7 @@ type Review struct {
 	MaxRows     int64       `json:"max_rows,omitempty"`
 	Policy      string      `json:"policy"` // policy version
 	Fingerprint string      `json:"fingerprint"`
+	Preview     string      `json:"preview,omitempty"` // what would change, as a rehearsal at the target showed it, masked; nothing binds it
 	URL         string      `json:"url"`
 	Votes       []Vote      `json:"votes,omitempty"`
 	Created     time.Time   `json:"created"`

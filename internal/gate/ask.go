@@ -33,7 +33,11 @@ type Request struct {
 	// Unbounded says why a row bound could not be held for this request, or "".
 	Unbounded func() string
 	OnHold    func(doorward.Review) error // tells the client where to look
+	Preview   func() string               // for people: what would change; asked for when the request is held
 }
+
+// maxPreview bounds what people are shown of a rehearsal.
+const maxPreview = 64 << 10
 
 // Ask decides on a request. It returns a Permit, or a *doorward.Denial, or the
 // error of a session that must end.
@@ -215,6 +219,30 @@ func expired() *doorward.Denial {
 	return &doorward.Denial{Decision: "deny", Reason: "your sign-in has expired", Hint: "Sign in again with `doorward login`, or start a new run.", Code: "57P01"}
 }
 
+// Rehearse gives a permit to try out, at the target, what people are to decide
+// on: upstream sends it in such a way that nothing is changed. It is given only
+// for one act that a rule holds for review, and it is recorded as what it is.
+func (s *Session) Rehearse(ctx context.Context, req Request) (*Permit, error) {
+	if err := s.welcome(); err != nil {
+		return nil, err
+	}
+	if len(req.Acts) != 1 || s.decide(req.Acts[0].Statement).Outcome != doorward.Hold {
+		return nil, errors.New("gate: only what waits for people is rehearsed")
+	}
+	a := &req.Acts[0]
+	d := s.decide(a.Statement)
+	p := &Permit{session: s, rehearsal: true, rules: s.gate.rules.Load(), limits: d.Limits, acts: []act{{st: a.Statement, rule: d.Rule, limits: d.Limits, rehearsal: true}}}
+	if err := s.intend(ctx, &p.acts[0], a.Params, doorward.Grant{}); err != nil {
+		return nil, err
+	}
+	if _, err := p.acts[0].receipt.Wait(ctx); err != nil {
+		return nil, s.broken("ledger", err)
+	}
+	p.frames = append(make([]byte, 0, len(req.Frames)), req.Frames...)
+	p.sealed = true
+	return p, nil
+}
+
 func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, grant doorward.Grant) error {
 	a.n = s.requests.Add(1)
 	ev := s.event(doorward.EventIntent)
@@ -222,6 +250,9 @@ func (s *Session) intend(ctx context.Context, a *act, params []doorward.Param, g
 	ev.Decision, ev.Rule, ev.Review = "allow", a.rule, grant.Review
 	if grant.Review != 0 {
 		ev.Reason = "approved by " + strings.Join(grant.By, ", ")
+	}
+	if a.rehearsal {
+		ev.Reason = "rehearsal: nothing is changed"
 	}
 	ev.Policy = s.gate.rules.Load().Policy.Version()
 	if a.st.Runs != "" {
@@ -275,6 +306,11 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 		Statement: texts, Params: RenderParams(params), Effect: effect, Summary: effect.Summary(), Why: s.Identity.Task,
 		Rule: d.Rule, Reason: d.Reason, Reviewers: d.Reviewers, MaxRows: d.MaxRows, Policy: d.Version, Fingerprint: state,
 		Created: s.gate.opt.Now(),
+	}
+	if req.Preview != nil {
+		if r.Preview = req.Preview(); len(r.Preview) > maxPreview {
+			r.Preview = strings.ToValidUTF8(r.Preview[:maxPreview], "") + "\n… (cut)"
+		}
 	}
 	r, err := s.gate.opt.Reviewer.File(ctx, r)
 	if err != nil {

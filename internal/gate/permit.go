@@ -19,6 +19,8 @@ type Permit struct {
 	limits  doorward.Limits
 	reads   bool
 	rules   *Rules // in force when it was asked for
+
+	rehearsal bool // the target is to change nothing
 }
 
 // act is one statement of the request as it was permitted.
@@ -29,6 +31,8 @@ type act struct {
 	limits  doorward.Limits
 	receipt doorward.Receipt
 	done    bool
+
+	rehearsal bool
 }
 
 // ErrPermit says that a permit does not allow what was attempted with it.
@@ -85,6 +89,10 @@ func (p *Permit) MaxRows() int64 { return p.grant.MaxRows }
 
 // Reads reports whether everything in the permit only reads.
 func (p *Permit) Reads() bool { return p.reads }
+
+// Rehearsal reports whether the permit is only to try out what is in it:
+// upstream must send it so that the target changes nothing.
+func (p *Permit) Rehearsal() bool { return p.rehearsal }
 
 // Limits are the tightest limits of all that is in the permit.
 func (p *Permit) Limits() doorward.Limits { return p.limits }

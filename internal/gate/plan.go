@@ -13,7 +13,21 @@ type (
 	CopyMasker = mask.CopyMasker
 	// MaskStream masks a stream of text.
 	MaskStream = mask.Stream
+	// MaskObjects masks what a Kubernetes API server sends.
+	MaskObjects = mask.Objects
+	// MaskArchive masks the files of a tar archive.
+	MaskArchive = mask.Archive
+	// ObjectsOptions says what it sends.
+	ObjectsOptions = mask.ObjectsOptions
 )
+
+// SecretMarker stands where the value of a Secret was.
+const SecretMarker = mask.SecretMarker
+
+// Objects starts masking an answer of the session's API server.
+func (s *Session) Objects(opt ObjectsOptions) *MaskObjects {
+	return s.gate.rules.Load().Masks.Objects(s.Target.Name, opt)
+}
 
 // Passes reports whether the plan lets the bytes of a column pass unseen.
 func Passes(p *MaskPlan, col int) bool { return p.Column(col) == mask.Pass }
@@ -36,6 +50,11 @@ func (s *Session) Stream() *MaskStream {
 		return nil
 	}
 	return m.Stream(s.Target.Name)
+}
+
+// Archive starts masking a tar archive that the session's target sends.
+func (s *Session) Archive() *MaskArchive {
+	return s.gate.rules.Load().Masks.Archive(s.Target.Name)
 }
 
 // Whole masks a text that is whole, such as a file.

@@ -134,6 +134,10 @@ func (s *Session) decide(st *Statement) doorward.Decision {
 	return d
 }
 
+// Outcome is what the rules in force say about a statement, for what has to be
+// known before it is asked for. It permits nothing.
+func (s *Session) Outcome(st *Statement) doorward.Outcome { return s.decide(st).Outcome }
+
 // event starts an event of this session.
 func (s *Session) event(kind doorward.EventKind) doorward.Event {
 	return doorward.Event{Kind: kind, Time: s.gate.opt.Now(), Session: s.id, Name: s.Identity.Name, Subject: s.Identity.Subject, Agent: s.Identity.Agent, Run: s.Identity.Run, Target: s.Target.Name, Protocol: s.Target.Protocol}

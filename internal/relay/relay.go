@@ -56,8 +56,32 @@ type Client struct {
 	Terminal *Event       // its window, when it asked for a terminal
 	Gone     func() bool  // it has left
 	Guard    func(func()) // runs what may not take the process down with it
-	Archive  bool         // what the process writes is a tar archive
+	First    []byte       // frames to be released before anything else, such as a head
+	Code     string       // what the record says of a process that ended well; "" for nothing
+	Filter   Filter       // what standard output goes through; nil: the session's own masking of text
 }
+
+// Filter changes what a process writes on its way to the client. An error ends
+// the process: nothing more may be sent.
+type Filter interface {
+	Write(dst, piece []byte) ([]byte, error) // appends what may be sent by now
+	Flush(dst []byte) []byte                 // appends what is held back, when nothing has come for a while
+	Close(dst []byte) ([]byte, error)        // appends the rest, at the end
+	Held() int                               // bytes that a Flush would give
+	Rows() int64                             // rows that went through so far; below 0: lines are counted
+}
+
+// text is the filter of text.
+type text struct{ *gate.MaskStream }
+
+// Write implements Filter.
+func (t text) Write(dst, piece []byte) ([]byte, error) { return t.MaskStream.Write(dst, piece), nil }
+
+// Close implements Filter.
+func (t text) Close(dst []byte) ([]byte, error) { return t.Flush(dst), nil }
+
+// Rows implements Filter.
+func (t text) Rows() int64 { return -1 }
 
 // relay moves what one permit lets run: three streams and an end. Everything
 // towards the client goes through emit, one frame at a time.
@@ -90,6 +114,11 @@ func Run(c Client, p *gate.Permit, proc Process, abort func()) error {
 		l.keys = &keys{}
 		l.r.Whole()
 		if err := l.emit(frame.AppendWindow(nil, c.Terminal.Columns, c.Terminal.Rows), 0, 0); err != nil {
+			return errors.Join(err, l.r.Done("connection lost"))
+		}
+	}
+	if len(c.First) > 0 {
+		if err := l.emit(c.First, 0, 0); err != nil {
 			return errors.Join(err, l.r.Done("connection lost"))
 		}
 	}
@@ -161,12 +190,16 @@ func (l *relay) finish(end upstream.End) error {
 			return err
 		}
 		return cut
+	case end.Failure != "":
+		code = l.c.Session.Text(end.Failure)
+		last = frame.AppendExit(frame.Append(nil, frame.Message, []byte("the target: "+code+"\n")), StatusFailed)
 	case !end.Known:
 		code, last = "the target did not say how it ended", frame.AppendExit(nil, StatusFailed)
 	case end.Signal != "":
 		code, last = "signal "+end.Signal, frame.Append(nil, frame.Signal, []byte(end.Signal))
 	default:
 		last = frame.AppendExit(nil, end.Status)
+		code = l.c.Code
 		if end.Status != 0 {
 			code = fmt.Sprintf("exit status %d", end.Status)
 		}
@@ -238,25 +271,36 @@ var newline = []byte{'\n'}
 
 // output relays one of the target's streams, masked.
 func (l *relay) output(kind byte, from io.Reader) {
-	s := l.c.Session.Stream()
+	var f Filter
+	if kind == frame.Output && l.c.Filter != nil {
+		f = l.c.Filter
+	} else if s := l.c.Session.Stream(); s != nil {
+		f = text{s}
+	}
 	hold := lineWait
 	if l.c.Terminal != nil {
 		hold = ptyWait
 	}
 	var out []byte
+	var counted int64
 	send := func(b []byte) bool {
 		for len(b) > 0 {
 			part := b[:min(len(b), frame.MaxBody)]
 			b = b[len(part):]
+			rows := int64(bytes.Count(part, newline))
+			if f != nil && f.Rows() >= 0 {
+				rows = f.Rows() - counted
+				counted += rows
+			}
 			out = frame.Append(out[:0], kind, part)
-			if err := l.emit(out, int64(bytes.Count(part, newline)), len(part)); err != nil {
+			if err := l.emit(out, rows, len(part)); err != nil {
 				l.broken(err)
 				return false
 			}
 		}
 		return true
 	}
-	if s == nil { // nothing is looked for
+	if f == nil { // nothing is looked for
 		buf := make([]byte, chunk)
 		for {
 			n, err := from.Read(buf)
@@ -269,12 +313,12 @@ func (l *relay) output(kind byte, from io.Reader) {
 			}
 		}
 	}
-	l.masked(s, from, hold, send)
+	l.filtered(f, from, hold, send)
 }
 
-// masked is output through a masking stream: a line without its end goes out
-// when nothing more has come for a while.
-func (l *relay) masked(s *gate.MaskStream, from io.Reader, hold time.Duration, send func([]byte) bool) {
+// filtered is output through a filter: a line without its end goes out when
+// nothing more has come for a while.
+func (l *relay) filtered(f Filter, from io.Reader, hold time.Duration, send func([]byte) bool) {
 	type piece struct {
 		b   []byte
 		err error
@@ -308,21 +352,30 @@ func (l *relay) masked(s *gate.MaskStream, from io.Reader, hold time.Duration, s
 	for {
 		select {
 		case p := <-pieces:
-			out = s.Write(out[:0], p.b)
-			if p.err != nil {
-				out = s.Flush(out)
+			var err error
+			out, err = f.Write(out[:0], p.b)
+			if err == nil && p.err != nil {
+				if p.err == io.EOF {
+					out, err = f.Close(out)
+				} else {
+					out = f.Flush(out)
+				}
+			}
+			if err != nil {
+				l.end(&doorward.Denial{Decision: "error", Reason: "stopped: what the target sends cannot be masked: " + err.Error()})
+				return
 			}
 			if !send(out) || p.err != nil {
 				return
 			}
 			taken <- struct{}{}
-			if s.Held() > 0 {
+			if f.Held() > 0 {
 				wait.Reset(hold)
 			} else {
 				wait.Stop()
 			}
 		case <-wait.C:
-			if out = s.Flush(out[:0]); !send(out) {
+			if out = f.Flush(out[:0]); !send(out) {
 				return
 			}
 		}

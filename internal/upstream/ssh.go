@@ -235,6 +235,8 @@ type End struct {
 	Status uint32
 	Signal string // name without SIG; "" when there is a status
 	Known  bool   // the target said so
+
+	Failure string // why it did not run, or not to its end, in the target's words
 }
 
 // Start spends the permit and runs what it is for: exec, shell or subsystem.

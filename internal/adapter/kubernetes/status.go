@@ -1,0 +1,160 @@
+package kubernetes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/wire/frame"
+)
+
+// head is the body of a Head frame: the status and the headers of an answer.
+type head struct {
+	Status   int      `json:"status"`
+	Type     string   `json:"content_type,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// status is a Status of the API (meta/v1), as kubectl shows it.
+type status struct {
+	Kind       string   `json:"kind"`
+	APIVersion string   `json:"apiVersion"`
+	Metadata   struct{} `json:"metadata"`
+	Status     string   `json:"status"`
+	Message    string   `json:"message,omitempty"`
+	Reason     string   `json:"reason,omitempty"`
+	Details    *details `json:"details,omitempty"`
+	Code       int      `json:"code,omitempty"`
+}
+
+type details struct {
+	Causes []cause `json:"causes,omitempty"`
+}
+
+type cause struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// codes give the HTTP status of a denial, and the API's word for it.
+var reasons = map[int]string{
+	400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 406: "NotAcceptable", 409: "Conflict",
+	413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError", 502: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
+}
+
+// httpStatus is the status that a denial is sent with; want 0 leaves it to the
+// denial.
+func httpStatus(d *doorward.Denial, want int) int {
+	switch {
+	case want != 0:
+		return want
+	case d.Code == "28000":
+		return http.StatusUnauthorized
+	case d.Code == "53300" || d.Code == "53400":
+		return http.StatusTooManyRequests
+	case d.Decision == "error":
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusForbidden
+}
+
+// denied is the Status of a denial.
+func denied(d *doorward.Denial, code int) []byte {
+	msg := "doorward: " + d.Error()
+	if d.Hint != "" {
+		msg += ". Hint: " + d.Hint
+	}
+	s := status{Kind: "Status", APIVersion: "v1", Status: "Failure", Message: msg, Reason: reasons[code], Code: code, Details: &details{}}
+	add := func(reason, message string) {
+		if message != "" {
+			s.Details.Causes = append(s.Details.Causes, cause{reason, message})
+		}
+	}
+	add("DoorwardDecision", d.Decision)
+	add("DoorwardRule", d.Rule)
+	add("DoorwardReason", d.Reason)
+	add("DoorwardHint", d.Hint)
+	if d.Review != 0 {
+		add("DoorwardReview", strconv.FormatInt(d.Review, 10))
+	}
+	add("DoorwardURL", d.URL)
+	add("DoorwardRetry", strconv.FormatBool(d.Retry))
+	b, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"doorward refuses this","code":403}`)
+	}
+	return b
+}
+
+// asDenial gives an error the shape of a denial, without what clients should
+// not see.
+func asDenial(err error) *doorward.Denial {
+	var d *doorward.Denial
+	switch {
+	case errors.As(err, &d):
+		return d
+	case errors.Is(err, errTooMany):
+		return &doorward.Denial{Decision: "error", Reason: err.Error(), Hint: "Ask for fewer things at once.", Retry: true, Code: "53300"}
+	}
+	return &doorward.Denial{Decision: "error", Reason: "doorward cannot do this now", Retry: true}
+}
+
+// answerFrames are the frames of an answer of doorward's own.
+func answerFrames(d *doorward.Denial, code int, warnings []string) []byte {
+	h, err := json.Marshal(head{Status: code, Type: "application/json", Warnings: warnings})
+	if err != nil {
+		h = []byte(`{"status":403}`)
+	}
+	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, denied(d, code))
+}
+
+// reply answers a request that has no session: nothing of it is recorded but
+// what the gate recorded when it turned it away.
+func reply(w http.ResponseWriter, warnings []string, d *doorward.Denial, want int) {
+	code := httpStatus(d, want)
+	writeHead(w, head{Status: code, Type: "application/json", Warnings: warnings})
+	_, _ = w.Write(denied(d, code))
+}
+
+func writeHead(w http.ResponseWriter, h head) {
+	if h.Type != "" {
+		w.Header().Set("Content-Type", h.Type)
+	}
+	for _, text := range h.Warnings {
+		w.Header().Add("Warning", warning(text))
+	}
+	if h.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="doorward"`)
+	}
+	w.WriteHeader(h.Status)
+}
+
+// warning writes a text as kubectl shows it: a Warning header with code 299
+// (RFC 7234, section 5.5).
+func warning(text string) string {
+	var b strings.Builder
+	b.WriteString(`299 - "`)
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < 0x20 || r == 0x7f:
+			b.WriteByte(' ')
+		case r > 0x7e:
+			b.WriteByte('?') // a header is ASCII
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func heldText(r doorward.Review) string {
+	return fmt.Sprintf("doorward: held for approval, review %d: %s", r.ID, r.URL)
+}
