@@ -83,8 +83,11 @@ func (h *house) targetInfo() []api.TargetInfo {
 			continue
 		}
 		at := h.cfg.Listen.Postgres
-		if t.Protocol == "ssh" {
+		switch t.Protocol {
+		case "ssh":
 			at = h.cfg.Listen.SSH
+		case "kubernetes":
+			at = h.cfg.Listen.Kubernetes
 		}
 		out = append(out, api.TargetInfo{Name: name, Protocol: t.Protocol, Database: t.Database, Host: h.reachedBy(at), Port: port(at), CAPEM: string(h.ca)})
 	}

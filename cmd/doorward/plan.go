@@ -17,6 +17,14 @@ func reach(ctx context.Context, path, name string) error {
 	if err != nil {
 		return err
 	}
+	if t := c.Targets[name]; t.Kubernetes != nil {
+		x, err := kubernetesTarget(name, t)
+		if err != nil {
+			return err
+		}
+		defer x.cluster.Close()
+		return x.cluster.Probe(ctx)
+	}
 	if t := c.Targets[name]; t.SSH != nil {
 		x, err := (&targets{}).sshTarget(name, t)
 		if err != nil {
@@ -38,6 +46,9 @@ func snapshot(ctx context.Context, path, name string) (*config.Config, *upstream
 	t, ok := c.Targets[name]
 	if t.SSH != nil {
 		return nil, nil, fmt.Errorf("target %q is a host: there is nothing to plan; give its account only what it needs", name)
+	}
+	if t.Kubernetes != nil {
+		return nil, nil, fmt.Errorf("target %q is a cluster: there is nothing to plan; give doorward's account a Role with only what it needs", name)
 	}
 	if !ok || t.Postgres == nil {
 		return nil, nil, fmt.Errorf("no target %q in %s", name, path)

@@ -166,7 +166,7 @@ func (h *house) rules(c *config.Config) (gate.Rules, error) {
 // for them, and the console answers to them.
 func (h *house) hosts() []string {
 	var out []string
-	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres, h.cfg.Listen.SSH} {
+	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres, h.cfg.Listen.SSH, h.cfg.Listen.Kubernetes} {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			out = append(out, host)
 		}
@@ -218,6 +218,17 @@ func (h *house) run(ctx context.Context, ready func()) error {
 		defer hosts.Close()
 		sshAddr = hosts.Addr().String()
 	}
+	clusters, kubernetesAddr, err := h.listenKubernetes(ctx)
+	if err != nil {
+		return err
+	}
+	if clusters != nil {
+		defer func() {
+			stop, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = clusters.Shutdown(stop)
+		}()
+	}
 
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
@@ -228,7 +239,7 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "ssh", sshAddr, "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
+	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "ssh", sshAddr, "kubernetes", named(kubernetesAddr), "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
 	ready()
 	for {
 		select {
@@ -261,6 +272,14 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	stop, done := context.WithTimeout(context.Background(), 10*time.Second)
 	defer done()
 	return h.record(stop, doorward.Event{Kind: doorward.EventServerStop, Time: time.Now()})
+}
+
+// named is an address for the log; "" for none.
+func named(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
 }
 
 // hangUp waits until all connections are done. What is left after the sessions

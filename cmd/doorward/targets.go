@@ -34,7 +34,8 @@ type target struct {
 	conf    config.Target
 	dial    *upstream.Postgres // of a Postgres target
 	catalog *upstream.Catalog
-	host    *upstream.SSH // of an SSH target
+	host    *upstream.SSH        // of an SSH target
+	cluster *upstream.Kubernetes // of a Kubernetes target
 	slots   chan struct{}
 }
 
@@ -56,6 +57,14 @@ func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[strin
 				return nil, err
 			}
 			next[name] = host
+			continue
+		}
+		if conf.Kubernetes != nil {
+			cluster, err := kubernetesTarget(name, conf)
+			if err != nil {
+				return nil, err
+			}
+			next[name] = cluster
 			continue
 		}
 		if conf.Postgres == nil {
@@ -159,6 +168,9 @@ func (t *targets) close() {
 	for _, x := range t.byID {
 		if x.catalog != nil {
 			x.catalog.Close()
+		}
+		if x.cluster != nil {
+			x.cluster.Close()
 		}
 	}
 }

@@ -61,6 +61,7 @@ func shortened(r Review) Review {
 	if len(r.Statement) > listText {
 		r.Statement, r.Cut = clip(r.Statement, listText), true
 	}
+	r.Preview = "" // the review alone has it
 	left := listText
 	for i, p := range r.Params {
 		if left -= len(p); left < 0 {

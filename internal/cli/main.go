@@ -11,24 +11,26 @@ import (
 
 // commands is the whole command line.
 type commands struct {
-	Serve    ServeCmd    `cmd:"" help:"Run the gate."`
-	Demo     DemoCmd     `cmd:"" help:"Run a demonstration."`
-	Login    LoginCmd    `cmd:"" help:"Sign in."`
-	Logout   LogoutCmd   `cmd:"" help:"Sign out."`
-	Whoami   WhoamiCmd   `cmd:"" help:"Show who is signed in."`
-	Targets  TargetsCmd  `cmd:"" help:"List the targets that you can reach."`
-	Run      RunCmd      `cmd:"" help:"Run an agent with a credential of its own, for as long as it runs."`
-	SSHCert  SSHCertCmd  `cmd:"" name:"ssh-cert" help:"Get a short-lived certificate and a configuration for ssh."`
-	SSHCA    SSHCACmd    `cmd:"" name:"ssh-ca" help:"Print the authority that hosts trust (ca: true)."`
-	Connect  ConnectCmd  `cmd:"" help:"Show how to connect to a target, or run psql."`
-	Reviews  ReviewsCmd  `cmd:"" help:"Requests that wait for people."`
-	Doctor   DoctorCmd   `cmd:"" help:"Look for what is wrong, here or at a gate."`
-	Sessions SessionsCmd `cmd:"" help:"Sessions and their recordings."`
-	Agents   AgentsCmd   `cmd:"" help:"Runs of agents."`
-	Access   AccessCmd   `cmd:"" help:"What administrators do about people's access."`
-	Target   TargetCmd   `cmd:"" help:"What operators do about targets."`
-	Health   HealthCmd   `cmd:"" help:"Ask a gate whether it works, for probes."`
-	Version  VersionCmd  `cmd:"" help:"Show the version."`
+	Serve    ServeCmd          `cmd:"" help:"Run the gate."`
+	Demo     DemoCmd           `cmd:"" help:"Run a demonstration."`
+	Login    LoginCmd          `cmd:"" help:"Sign in."`
+	Logout   LogoutCmd         `cmd:"" help:"Sign out."`
+	Whoami   WhoamiCmd         `cmd:"" help:"Show who is signed in."`
+	Targets  TargetsCmd        `cmd:"" help:"List the targets that you can reach."`
+	Run      RunCmd            `cmd:"" help:"Run an agent with a credential of its own, for as long as it runs."`
+	SSHCert  SSHCertCmd        `cmd:"" name:"ssh-cert" help:"Get a short-lived certificate and a configuration for ssh."`
+	SSHCA    SSHCACmd          `cmd:"" name:"ssh-ca" help:"Print the authority that hosts trust (ca: true)."`
+	Kube     KubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Write a configuration for kubectl."`
+	KubeCred KubeCredentialCmd `cmd:"" name:"kube-credential" help:"Give kubectl your credential: a plugin that it calls."`
+	Connect  ConnectCmd        `cmd:"" help:"Show how to connect to a target, or run psql."`
+	Reviews  ReviewsCmd        `cmd:"" help:"Requests that wait for people."`
+	Doctor   DoctorCmd         `cmd:"" help:"Look for what is wrong, here or at a gate."`
+	Sessions SessionsCmd       `cmd:"" help:"Sessions and their recordings."`
+	Agents   AgentsCmd         `cmd:"" help:"Runs of agents."`
+	Access   AccessCmd         `cmd:"" help:"What administrators do about people's access."`
+	Target   TargetCmd         `cmd:"" help:"What operators do about targets."`
+	Health   HealthCmd         `cmd:"" help:"Ask a gate whether it works, for probes."`
+	Version  VersionCmd        `cmd:"" help:"Show the version."`
 
 	offline
 }

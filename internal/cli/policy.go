@@ -51,6 +51,7 @@ type judge struct {
 	reader   *postgres.Reader
 	env      *postgres.Env
 	host     *config.SSHTarget
+	cluster  *config.KubernetesTarget
 	now      time.Time
 }
 
@@ -99,7 +100,7 @@ func newJudge(cfg *config.Config, target string, catalog *postgres.Catalog, now 
 	if err != nil {
 		return nil, exitf(CodeUsage, "%w", err)
 	}
-	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), host: t.SSH, now: now}
+	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), host: t.SSH, cluster: t.Kubernetes, now: now}
 	if t.Postgres != nil {
 		j.reader = postgres.NewReader(64 << 20)
 		j.env = &postgres.Env{
@@ -154,13 +155,15 @@ type PolicyEvalCmd struct {
 
 // Help is shown by --help.
 func (*PolicyEvalCmd) Help() string {
-	return `Reads JSON lines {"id", "sql"} or {"id", "ssh"} from standard input and prints
-one JSON line for each, in the same order. Needs no server.
+	return `Reads JSON lines {"id", "sql"}, {"id", "ssh"} or {"id", "kubernetes"} from standard
+input and prints one JSON line for each, in the same order. Needs no server.
 
   {"id", "ssh": {"exec": "uptime", "env": {"LANG": "C"}, "account": "root", "pty": true}}
   {"id", "ssh": {"shell": true}}      {"id", "ssh": {"subsystem": "sftp"}}
   {"id", "ssh": {"forward": "host:port"}}
   {"id", "ssh": {"file": {"op": "read", "path": "/var/log/app.log"}}}
+  {"id", "kubernetes": {"method": "GET", "target": "/api/v1/namespaces/dev/pods",
+    "headers": {"Accept": "application/json"}, "body": "…"}}
 
 The answers:
 
@@ -173,7 +176,7 @@ Example:
 }
 
 // evalKeys are the keys of requests to targets of other protocols.
-var evalKeys = []string{"redis", "mongo", "mysql", "http", "kubernetes", "mcp"}
+var evalKeys = []string{"redis", "mongo", "mysql", "http", "mcp"}
 
 type policyAnswer struct {
 	ID       json.RawMessage   `json:"id,omitempty"`
@@ -261,18 +264,15 @@ func (j *judge) line(id *doorward.Identity, line []byte) policyAnswer {
 		return deny(nil, "the line is not a JSON object")
 	}
 	sql, ok := req["sql"]
+	if reason := oneRequest(req); reason != "" {
+		return deny(req["id"], reason)
+	}
 	for _, key := range evalKeys {
 		if _, other := req[key]; other {
-			if ok {
-				return deny(req["id"], `the line holds two requests: "sql" and "`+key+`"`)
-			}
 			return deny(req["id"], "protocol not supported yet")
 		}
 	}
 	if raw, isSSH := req["ssh"]; isSSH {
-		if ok {
-			return deny(req["id"], `the line holds two requests: "sql" and "ssh"`)
-		}
 		text, err := parseSSHLine(raw)
 		if err != nil {
 			return deny(req["id"], err.Error())
@@ -280,12 +280,35 @@ func (j *judge) line(id *doorward.Identity, line []byte) policyAnswer {
 		d, e := j.ssh(id, text)
 		return answerOf(req["id"], d, e)
 	}
+	if raw, isKubernetes := req["kubernetes"]; isKubernetes {
+		h, err := parseKubernetesLine(raw)
+		if err != nil {
+			return deny(req["id"], err.Error())
+		}
+		d, e := j.kubernetes(id, h)
+		return answerOf(req["id"], d, e)
+	}
 	var text *string
 	if !ok || json.Unmarshal(sql, &text) != nil || text == nil {
-		return deny(req["id"], `the line has no text "sql" and no "ssh"`)
+		return deny(req["id"], `the line has no text "sql", no "ssh" and no "kubernetes"`)
 	}
 	d, e := j.sql(id, *text)
 	return answerOf(req["id"], d, e)
+}
+
+// oneRequest says which two requests a line holds, or is "".
+func oneRequest(req map[string]json.RawMessage) string {
+	first := ""
+	for _, key := range append([]string{"sql", "ssh", "kubernetes"}, evalKeys...) {
+		if _, has := req[key]; !has {
+			continue
+		}
+		if first != "" {
+			return `the line holds two requests: "` + first + `" and "` + key + `"`
+		}
+		first = key
+	}
+	return ""
 }
 
 func answerOf(id json.RawMessage, d doorward.Decision, e *doorward.Effect) policyAnswer {
@@ -324,6 +347,10 @@ doorward.test.yaml:
     - target: app-host
       as: { user: ada, groups: [engineers] }
       ssh: exec systemctl stop app
+      expect: deny
+    - target: cluster
+      as: { user: ada, groups: [engineers] }
+      kubernetes: DELETE /api/v1/namespaces/dev
       expect: deny
 
 Exit code 0: all as expected; 1: some are not.
@@ -393,6 +420,9 @@ func (j *judge) test(t config.Test) testAnswer {
 	text, decide := t.SQL, j.sql
 	if t.SSH != "" {
 		text, decide = t.SSH, j.ssh
+	}
+	if t.Kubernetes != "" {
+		text, decide = t.Kubernetes, j.kubernetesText
 	}
 	d, e := decide(who.identity(j.cfg), text)
 	a := testAnswer{Name: t.Name, Answer: answerOf(nil, d, e)}

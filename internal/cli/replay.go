@@ -29,7 +29,11 @@ func (c *ReplayCmd) Run(env *Env) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if _, tty := terminal(env.Stdout); tty && !c.Plain && r.Header().Protocol == "ssh" {
+	drawn, err := r.Drawn(ctx)
+	if err != nil {
+		return exitf(CodeError, "%w", err)
+	}
+	if _, tty := terminal(env.Stdout); tty && !c.Plain && drawn {
 		err = r.Terminal(ctx, env.Stdout, speedOr(c.Speed, 1))
 	} else {
 		err = r.Play(ctx, env.Stdout, speedOr(c.Speed, 0))

@@ -134,6 +134,10 @@ func showReview(w io.Writer, r api.Review) {
 	for i, p := range r.Params {
 		field(w, fmt.Sprintf("$%d", i+1), p)
 	}
+	if r.Preview != "" {
+		fmt.Fprintln(w, "preview:")
+		block(w, r.Preview)
+	}
 	field(w, "does", strings.Join(r.Summary.Verbs, ", "))
 	field(w, "beware", strings.Join(r.Summary.Traits, ", "))
 	for _, o := range r.Summary.Objects {

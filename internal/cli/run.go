@@ -35,7 +35,7 @@ type RunCmd struct {
 
 // Help is shown by --help.
 func (*RunCmd) Help() string {
-	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. Where there are SSH targets, ssh, scp and sftp find them as TARGET.doorward with a certificate of the run, and your own ssh agent is taken out. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
+	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. Where there are SSH targets, ssh, scp and sftp find them as TARGET.doorward with a certificate of the run, and your own ssh agent is taken out. Where there are clusters, KUBECONFIG names a configuration with them and nothing else. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
 }
 
 // Run mints, runs and revokes.
@@ -71,9 +71,6 @@ func (k *RunCmd) Run(env *Env) error {
 		return err
 	}
 	defer endRun(env, c, run.Run)
-	if run.Postgres == nil && run.SSH == nil {
-		return exitf(CodeError, "the gate serves no protocol that this command can set up")
-	}
 	dir, err := os.MkdirTemp("", "doorward-run-") // mode 0700
 	if err != nil {
 		return fmt.Errorf("making a folder for the CA certificate: %w", err)
@@ -97,6 +94,14 @@ func (k *RunCmd) Run(env *Env) error {
 			return err
 		}
 		vars = append(vars, more...)
+	}
+	clusters, err := runKubernetes(early, c, dir, &run)
+	if err != nil {
+		return err
+	}
+	vars = append(vars, clusters...)
+	if run.Postgres == nil && run.SSH == nil && clusters == nil {
+		return exitf(CodeError, "the gate serves no protocol that this command can set up")
 	}
 	fmt.Fprintf(env.Stderr, "doorward: run %s: %s may reach %s until %s, as you and watched; it ends with the command.\n",
 		cleanLine(run.Run), cleanLine(k.Agent), cleanLine(orAll(run.Targets)), when(run.Expires))
@@ -171,11 +176,11 @@ func postgresVars(host string, port int, user, token, ca, database string) []str
 }
 
 // withoutOthers is withoutPostgres, and takes out what would lead ssh around
-// the gate: an agent with the person's own keys.
+// the gate: an agent with the person's own keys, and so for kubectl and helm.
 func withoutOthers(vars []string) []string {
 	return slices.DeleteFunc(withoutPostgres(vars), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == "SSH_AUTH_SOCK" || name == "SSH_AGENT_PID" || name == "SSH_ASKPASS" || name == "RSYNC_RSH" || name == "GIT_SSH" || name == "GIT_SSH_COMMAND"
+		return name == "SSH_AUTH_SOCK" || name == "SSH_AGENT_PID" || name == "SSH_ASKPASS" || name == "RSYNC_RSH" || name == "GIT_SSH" || name == "GIT_SSH_COMMAND" || strings.HasPrefix(name, "KUBE") || strings.HasPrefix(name, "HELM_KUBE")
 	})
 }
 

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/doorward/doorward/internal/api"
@@ -76,6 +78,9 @@ func (k *ConnectCmd) Run(env *Env) error {
 	if err := c.call(ctx, http.MethodGet, "/api/v1/targets/"+url.PathEscape(k.Target)+"/connect", nil, &conn); err != nil {
 		return err
 	}
+	if conn.Protocol == "kubernetes" {
+		return k.cluster(env, conn)
+	}
 	if conn.Protocol == "ssh" {
 		return k.ssh(env, conn)
 	}
@@ -129,6 +134,18 @@ func (k *ConnectCmd) ssh(env *Env, conn api.Connect) error {
 	}
 	fmt.Fprintf(env.Stdout, "ssh:        %s\n", cleanLine(command))
 	fmt.Fprintf(env.Stdout, "by hand:    ssh -p %d -l %s %s     (password: your own token)\n", conn.Port, cleanLine(shellQuote(conn.Database)), cleanLine(conn.Host))
+	return nil
+}
+
+func (k *ConnectCmd) cluster(env *Env, conn api.Connect) error {
+	if k.Exec {
+		return exitf(CodeUsage, "--exec runs psql, and %s is a cluster: `doorward kubeconfig` makes a configuration for kubectl", cleanLine(k.Target))
+	}
+	server := "https://" + net.JoinHostPort(conn.Host, strconv.Itoa(conn.Port)) + "/" + k.Target
+	if k.JSON {
+		return printJSON(env.Stdout, map[string]any{"host": conn.Host, "port": conn.Port, "server": server})
+	}
+	fmt.Fprintf(env.Stdout, "kubectl:    doorward kubeconfig --out ~/.kube/doorward\n            KUBECONFIG=~/.kube/doorward kubectl --context %s get pods\nserver:     %s\n", cleanLine(shellQuote(k.Target)), cleanLine(server))
 	return nil
 }
 

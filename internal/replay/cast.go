@@ -58,7 +58,9 @@ func (c *castWriter) event(at time.Duration, code, data string) error {
 func (r *Replay) Asciicast(ctx context.Context, w io.Writer) error {
 	c := newCastWriter(w)
 	write := r.castText
-	if r.header.Protocol == protocolSSH {
+	if drawn, err := r.Drawn(ctx); err != nil {
+		return err
+	} else if drawn {
 		write = r.castSSH
 	}
 	err := write(ctx, c)
@@ -70,6 +72,30 @@ func (r *Replay) Asciicast(ctx context.Context, w io.Writer) error {
 
 func (r *Replay) castHead(c *castWriter, term castTerm) error {
 	return c.enc.Encode(castHead{3, term, r.header.Started.Unix(), 2, strings.TrimSpace(r.title())})
+}
+
+// Drawn reports whether the session is best shown as a terminal: it is of SSH,
+// or somebody had a terminal in it.
+func (r *Replay) Drawn(ctx context.Context) (bool, error) {
+	if r.header.Protocol != protocolKubernetes {
+		return r.header.Protocol == protocolSSH, nil
+	}
+	_, _, err := r.frames(ctx, func(f doorward.Frame) error {
+		if f.Kind != doorward.FrameReply {
+			return nil
+		}
+		_, err := split(f.Data, func(kind byte, _ []byte, _ bool) error {
+			if kind == frame.Window {
+				return errFound
+			}
+			return nil
+		})
+		return err
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 // castText shows the text of a session that had no terminal.

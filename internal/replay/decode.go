@@ -60,7 +60,7 @@ func (d *decoder) now(kind, text string) Entry {
 
 // frame takes one frame of the tape.
 func (d *decoder) frame(f doorward.Frame) error {
-	if d.protocol == protocolSSH {
+	if inFrames(d.protocol) {
 		return d.sshFrame(f)
 	}
 	switch f.Kind {
@@ -148,7 +148,7 @@ func (d *decoder) requested(e Entry, f doorward.Frame) error {
 	if len(r.Statement) <= maxRemembered {
 		d.texts[f.Request] = r.Statement
 	}
-	if d.protocol == protocolSSH {
+	if inFrames(d.protocol) {
 		if pty := terminalOf(r.Statement); pty != nil {
 			e.Size = size(pty.Columns, pty.Rows)
 			d.channels.of(f.Request).size = e.Size
@@ -380,7 +380,7 @@ func (d *decoder) endReply() error {
 }
 
 func (d *decoder) finish() error {
-	if d.protocol == protocolSSH {
+	if inFrames(d.protocol) {
 		return d.sshFinish()
 	}
 	return d.resync()

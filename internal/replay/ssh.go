@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -12,7 +13,16 @@ import (
 	"github.com/doorward/doorward/internal/wire/frame"
 )
 
-const protocolSSH = "ssh"
+// The protocols whose sessions are streams: recorded as the frames of package
+// frame.
+const (
+	protocolSSH        = "ssh"
+	protocolKubernetes = "kubernetes"
+)
+
+func inFrames(protocol string) bool {
+	return protocol == protocolSSH || protocol == protocolKubernetes
+}
 
 // Bounds of what is made one entry of a timeline, and of what is remembered.
 const (
@@ -21,6 +31,8 @@ const (
 	maxChannels = 1024                   // requests without an outcome yet
 	maxColumnsX = 1000                   // of a terminal that is shown
 	maxRowsX    = 500
+	maxWarnings = 10  // of an answer's head
+	maxWarning  = 500 // bytes of one
 )
 
 // split calls fn with each frame in the data of one tape frame. The recorder is
@@ -58,6 +70,7 @@ type channel struct {
 	output, errors, message Filter
 	status                  string // how the command ended
 	size                    string // of its terminal, in a timeline
+	answer                  bool   // it is an answer of HTTP, and ends without a status
 }
 
 func (c *channel) filter(kind byte) (*Filter, string) {
@@ -99,6 +112,9 @@ func (cs channels) ended(request uint64) string {
 		return ""
 	}
 	delete(cs, request)
+	if c.answer {
+		return ""
+	}
 	return c.status
 }
 
@@ -111,6 +127,31 @@ func ending(kind byte, body []byte) (text string, status uint32) {
 	}
 	status = binary.BigEndian.Uint32(body)
 	return fmt.Sprintf("exit status %d", status), status
+}
+
+// answerHead is the head of an HTTP answer, for people.
+func answerHead(body []byte) string {
+	var h struct {
+		Status   int      `json:"status"`
+		Type     string   `json:"content_type"`
+		Warnings []string `json:"warnings"`
+	}
+	if json.Unmarshal(body, &h) != nil {
+		return "an answer whose head cannot be read"
+	}
+	kind, _ := text64([]byte(h.Type))
+	out := fmt.Sprintf("answer: %d", h.Status)
+	if kind != "" {
+		out += ", " + kind
+	}
+	for i, w := range h.Warnings {
+		if i == maxWarnings {
+			break
+		}
+		w, _ := text([]byte(w), maxWarning)
+		out += "\nwarning: " + cleanCell(w)
+	}
+	return out
 }
 
 // text64 is short text that others wrote, harmless and on one line.
@@ -190,6 +231,13 @@ func (d *decoder) sshReply(f doorward.Frame) error {
 		case frame.Exit, frame.Signal:
 			ch.status, _ = ending(kind, body)
 			return nil
+		case frame.Head:
+			// The exit that comes after an answer is the relay's own.
+			ch.answer = true
+			if err := d.sshFlush(); err != nil {
+				return err
+			}
+			return d.emit(d.now(KindNote, answerHead(body)))
 		}
 		return d.sshOutput(f, ch, kind, body, cut)
 	})
@@ -200,7 +248,7 @@ func (d *decoder) sshReply(f doorward.Frame) error {
 	if err := d.sshFlush(); err != nil {
 		return err
 	}
-	return d.emit(d.now(KindNote, "what was sent here is not an SSH session's and is not shown"))
+	return d.emit(d.now(KindNote, "what was sent here cannot be read and is not shown"))
 }
 
 // sshOutput gathers output into entries: one for what comes at once.

@@ -95,6 +95,7 @@ export function review(v: unknown): Review {
     session: str(o.session),
     statement: str(o.statement, maxText),
     params: strs(o.params, 1 << 20),
+    preview: str(o.preview, maxText),
     effect: effect(o.effect),
     why: str(o.why, 4000),
     rule: str(o.rule),

@@ -68,6 +68,7 @@ export interface Review {
   session: string;
   statement: string;
   params: string[];
+  preview: string; // what would change, as a rehearsal at the target showed it
   effect: Effect;
   why: string;
   rule: string;

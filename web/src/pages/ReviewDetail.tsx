@@ -106,6 +106,12 @@ function Detail({ r, stale }: { r: Review; stale?: Error }) {
             </ol>
           </div>
         )}
+        {r.preview !== "" && (
+          <div className="params" data-testid="preview">
+            <h3>What would change</h3>
+            <Statement text={r.preview} sql={false} />
+          </div>
+        )}
       </section>
 
       <Touches r={r} />
@@ -169,6 +175,15 @@ const traits: Record<string, [Tone, string, string]> = {
   mass_read: ["wait", "mass read", "Nothing bounds the read, and it is likely to be large"],
   multi_statement: ["wait", "several statements", "More than one statement in one request"],
   locks: ["wait", "takes locks", "It takes explicit locks, which may hold up others"],
+  deletes_namespace: ["bad", "deletes a namespace", "It deletes a namespace, and everything in it"],
+  delete_collection: ["bad", "deletes a collection", "It deletes every object that its selector matches"],
+  scale_to_zero: ["bad", "scale to zero", "It may leave a workload without replicas"],
+  rbac: ["bad", "permissions", "It changes roles, or who has them"],
+  webhook: ["bad", "sees requests", "It changes what looks at, or changes, requests to the API server"],
+  ephemeral_container: ["bad", "debug container", "It puts a container into a pod that runs"],
+  node_proxy: ["bad", "node's agent", "It reaches a node's agent, which can run anything on the node"],
+  token: ["bad", "credential", "It makes, or checks, a credential"],
+  secret: ["wait", "secrets", "It reads or writes Secrets"],
   masked: ["info", "masked columns", "It reads columns that come back masked"],
 };
 

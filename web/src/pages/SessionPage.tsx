@@ -270,7 +270,7 @@ function Recording({ id, t }: { id: string; t: Timeline }) {
           </div>
         </div>
       )}
-      {t.header.protocol === "ssh" && <Terminal entries={t.entries} at={at} />}
+      {(t.header.protocol === "ssh" || t.entries.some((e) => e.kind === "resize")) && <Terminal entries={t.entries} at={at} />}
       <ol className="timeline" data-testid="timeline">
         {drawn.map((s) => (
           <StepCard key={s.key} s={s} at={at} current={s === current} />
