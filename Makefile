@@ -42,8 +42,12 @@ setup-demo:
 setup: ## install what the tests need and do not find
 	scripts/setup.sh
 
+.PHONY: kubernetes
+kubernetes: ## the programs of the Kubernetes test cluster, into the user's cache (slow the first time)
+	scripts/kubernetes.sh
+
 .PHONY: check
-check: setup lint web test-web build test e2e ## everything that CI runs
+check: setup kubernetes lint web test-web build test e2e ## everything that CI runs
 
 .PHONY: quick
 quick: fmt vet ## the fast part of check, for while you work

@@ -14,6 +14,7 @@ import (
 
 	"github.com/doorward/doorward/e2e/cases"
 	"github.com/doorward/doorward/e2e/harness"
+	"github.com/doorward/doorward/e2e/kubecases"
 	"github.com/doorward/doorward/e2e/rawpg"
 	"github.com/doorward/doorward/e2e/sshcases"
 )
@@ -38,7 +39,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 		return false, err
 	}
 	f := flag.NewFlagSet("corpus", flag.ContinueOnError)
-	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres or ssh")
+	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres, ssh or kubernetes")
 	via := f.String("via", "gate", "gate: through doorward; direct: straight to the server, to check that each case does what it claims")
 	split := f.String("split", "none", "how the client's bytes are cut: none, random or bytes (one by one)")
 	mode := f.String("mode", "both", "how cases of type sql are sent: simple, extended or both")
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	workers := f.Int("workers", 0, "cases to run beside one another (default: twice the processors)")
 	seed := f.Uint64("seed", 1, "seed of the random split")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres|ssh [flags] FILE…")
+		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres|ssh|kubernetes [flags] FILE…")
 		f.PrintDefaults()
 	}
 	files, err := harness.Flags(f, args)
@@ -63,8 +64,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	switch {
 	case len(files) == 0:
 		return false, errors.New("no file of cases given")
-	case *protocol != "postgres" && *protocol != "ssh":
-		return false, fmt.Errorf("protocol %q has no runner: postgres and ssh have", *protocol)
+	case !slices.Contains([]string{"postgres", "ssh", "kubernetes"}, *protocol):
+		return false, fmt.Errorf("protocol %q has no runner: postgres, ssh and kubernetes have", *protocol)
 	case *via != "gate" && *via != "direct":
 		return false, fmt.Errorf("--via %q: want gate or direct", *via)
 	case !slices.Contains([]rawpg.Split{rawpg.SplitNone, rawpg.SplitRandom, rawpg.SplitBytes}, opt.Split):
@@ -106,6 +107,17 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 			return false, none
 		}
 		if outcomes, err = sshcases.Run(ctx, list, sshcases.Options{Policies: *policies, Direct: opt.Direct, Report: opt.Report}); err != nil {
+			return false, err
+		}
+	case "kubernetes":
+		list, err := kubecases.Load(files...)
+		if err != nil {
+			return false, err
+		}
+		if list = slices.DeleteFunc(list, func(c *kubecases.Case) bool { return other(c.ID) }); len(list) == 0 {
+			return false, none
+		}
+		if outcomes, err = kubecases.Run(ctx, list, kubecases.Options{Policies: *policies, Direct: opt.Direct, Report: opt.Report}); err != nil {
 			return false, err
 		}
 	default:

@@ -40,22 +40,35 @@ type Host struct {
 	Fields   map[string]any // further fields of the target, as the file spells them
 }
 
+// Cluster is a target that is the API server of a Kubernetes cluster.
+type Cluster struct {
+	Name    string
+	Address string
+	CA      string         // PEM file
+	Token   string         // that doorward signs in with; "": Fields say how
+	Fields  map[string]any // further fields of the target, as the file spells them
+}
+
+// Listeners are the addresses that a doorward process accepts connections at.
+type Listeners struct{ Console, Postgres, SSH, Kubernetes string }
+
 // Config of a doorward process.
 type Config struct {
-	Users   []User
-	Targets []Target
-	Hosts   []Host
-	Rules   []any // policy.rules
-	Masking []any
-	Wait    time.Duration  // review.wait
-	Fields  map[string]any // further top-level fields, as the file spells them
-	Plain   bool           // take credentials without TLS, too: everything is on loopback
-	State   string         // folder for state; "": one of its own, removed with the process
+	Users    []User
+	Targets  []Target
+	Hosts    []Host
+	Clusters []Cluster
+	Rules    []any // policy.rules
+	Masking  []any
+	Wait     time.Duration  // review.wait
+	Fields   map[string]any // further top-level fields, as the file spells them
+	Plain    bool           // take credentials without TLS, too: everything is on loopback
+	State    string         // folder for state; "": one of its own, removed with the process
 }
 
 // YAML is the configuration file for these listeners and this state folder.
-// Without hosts there is no listener for SSH.
-func (c *Config) YAML(console, postgres, ssh, state string) ([]byte, error) {
+// Without hosts there is no listener for SSH, and without clusters none for them.
+func (c *Config) YAML(at Listeners, state string) ([]byte, error) {
 	var users []any
 	for _, u := range c.Users {
 		users = append(users, map[string]any{"name": u.Name, "password": map[string]any{"value": u.Password}, "groups": u.Groups})
@@ -80,9 +93,20 @@ func (c *Config) YAML(console, postgres, ssh, state string) ([]byte, error) {
 		maps.Copy(host, h.Fields)
 		targets[h.Name] = map[string]any{"ssh": host}
 	}
-	listen := map[string]any{"console": console, "postgres": postgres}
+	for _, k := range c.Clusters {
+		cluster := map[string]any{"address": k.Address, "ca": k.CA}
+		if k.Token != "" {
+			cluster["token"] = map[string]any{"value": k.Token}
+		}
+		maps.Copy(cluster, k.Fields)
+		targets[k.Name] = map[string]any{"kubernetes": cluster}
+	}
+	listen := map[string]any{"console": at.Console, "postgres": at.Postgres}
 	if len(c.Hosts) > 0 {
-		listen["ssh"] = ssh
+		listen["ssh"] = at.SSH
+	}
+	if len(c.Clusters) > 0 {
+		listen["kubernetes"] = at.Kubernetes
 	}
 	if c.Plain {
 		listen["plaintext_on_loopback"] = true

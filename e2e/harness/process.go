@@ -29,7 +29,9 @@ type Gate struct {
 	Postgres string // address of the Postgres listener
 	SSH      string // address of the SSH listener, where the configuration has hosts
 	CA       []byte // PEM
-	HTTP     *http.Client
+
+	Kubernetes string // address of the listener for clusters, where the configuration has some
+	HTTP       *http.Client
 
 	config  *Config
 	console string
@@ -53,7 +55,7 @@ func Start(ctx context.Context, c *Config) (*Gate, error) {
 	if err := os.MkdirAll(g.State, 0o700); err != nil {
 		return nil, err
 	}
-	var ports [3]int
+	var ports [4]int
 	for i := range ports {
 		// The same port may be free twice in a row.
 		for ports[i] == 0 || slices.Contains(ports[:i], ports[i]) {
@@ -63,7 +65,7 @@ func Start(ctx context.Context, c *Config) (*Gate, error) {
 		}
 	}
 	g.console, g.Postgres = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	g.SSH = fmt.Sprintf("127.0.0.1:%d", ports[2])
+	g.SSH, g.Kubernetes = fmt.Sprintf("127.0.0.1:%d", ports[2]), fmt.Sprintf("127.0.0.1:%d", ports[3])
 	if err := g.Launch(ctx); err != nil {
 		g.Close()
 		return nil, err
@@ -109,7 +111,7 @@ func (g *Gate) Launch(ctx context.Context) error {
 
 // WriteConfig writes the configuration file anew.
 func (g *Gate) WriteConfig() error {
-	b, err := g.config.YAML(g.console, g.Postgres, g.SSH, g.State)
+	b, err := g.config.YAML(Listeners{Console: g.console, Postgres: g.Postgres, SSH: g.SSH, Kubernetes: g.Kubernetes}, g.State)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doorward/doorward/e2e/harness"
+	"github.com/doorward/doorward/e2e/kubetest"
+)
+
+// clusters is a cluster, and a doorward before it.
+type clusters struct {
+	t    *testing.T
+	kube *kubetest.Cluster
+	gate *harness.Gate
+	ada  *harness.Client
+	dora *harness.Client
+	via  kubetest.Access // ada's way through doorward
+}
+
+const ordersCluster = "orders-cluster"
+
+// The rules of the cluster: reading and running goes in dev, small writes too;
+// what is scaled or deleted there waits for a yes; Secrets may be read, masked.
+var clusterRules = []any{
+	map[string]any{"name": "reads", "targets": []string{"*"}, "when": "effect.read_only", "then": "allow", "limits": map[string]any{"rows": 100000, "bytes": "1GiB"}},
+	map[string]any{"name": "runs", "targets": []string{"*"}, "when": "effect.kinds.exists(k, k in ['create pods/exec', 'get pods/exec', 'create pods/attach', 'get pods/attach', 'create pods/portforward', 'get pods/portforward'])", "then": "allow"},
+	map[string]any{"name": "writes", "targets": []string{"*"}, "when": "effect.complete && effect.writes && !effect.scale_to_zero && !effect.rbac && !effect.token && effect.verbs.all(v, v in ['create', 'update', 'read']) && effect.objects.all(o, !o.kind.startsWith('deployments') || o.name != 'dev/held')", "then": "allow"},
+	map[string]any{"name": "held", "targets": []string{"*"}, "when": "effect.complete && effect.writes && !effect.rbac && !effect.delete_collection && !effect.deletes_namespace && ('delete' in effect.verbs || effect.objects.exists(o, o.name == 'dev/held'))", "then": "review", "reviewers": map[string]any{"groups": []string{"dba"}}},
+	map[string]any{"name": "no-zero", "targets": []string{"*"}, "when": "effect.scale_to_zero", "then": "deny", "reason": "nothing is scaled to zero here", "hint": "Scale it to 1."},
+}
+
+// openCluster starts a cluster and a doorward; change may adjust the
+// configuration.
+func openCluster(t *testing.T, change func(*harness.Config, *kubetest.Cluster)) *clusters {
+	t.Helper()
+	ctx := t.Context()
+	k, err := kubetest.Start(ctx, kubetest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Errorf("the cluster did not stop cleanly: %v", err)
+		}
+	})
+	ca := filepath.Join(t.TempDir(), "cluster-ca.pem")
+	if err := os.WriteFile(ca, k.CA, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := &harness.Config{Users: users, Rules: clusterRules, Wait: 20 * time.Second, Clusters: []harness.Cluster{
+		{Name: ordersCluster, Address: strings.TrimPrefix(k.URL, "https://"), CA: ca, Token: k.AdminToken},
+	}}
+	if change != nil {
+		change(c, k)
+	}
+	g, err := harness.Start(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of doorward's log:\n%s", g.LogTail(4000))
+		}
+		if err := g.Close(); err != nil {
+			t.Errorf("doorward did not stop cleanly: %v", err)
+		}
+	})
+	h := &clusters{t: t, kube: k, gate: g}
+	if h.ada, err = g.SignIn(ctx, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	if h.dora, err = g.SignIn(ctx, "dora"); err != nil {
+		t.Fatal(err)
+	}
+	h.via = h.through(h.ada.Token)
+	if err := k.Namespace(ctx, "dev"); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// through is the way through doorward with a token.
+func (h *clusters) through(token string) kubetest.Access {
+	return kubetest.Access{Server: "https://" + h.gate.Kubernetes + "/" + ordersCluster, CA: h.gate.CA, Token: token, Namespace: "dev"}
+}
+
+// both are the versions of kubectl that are tested: the old one speaks SPDY,
+// the new one WebSocket.
+var both = []string{"1.20", "1.37"}
+
+// kubectl runs kubectl through doorward.
+func (h *clusters) kubectl(version string, in string, args ...string) kubetest.Result {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 90*time.Second)
+	defer cancel()
+	var stdin *strings.Reader
+	if in != "" {
+		stdin = strings.NewReader(in)
+		r, err := h.via.Kubectl(ctx, version, stdin, args...)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return r
+	}
+	r, err := h.via.Kubectl(ctx, version, nil, args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+// good runs kubectl through doorward, and wants it to work.
+func (h *clusters) good(version, in string, args ...string) string {
+	h.t.Helper()
+	r := h.kubectl(version, in, args...)
+	if r.Status != 0 {
+		h.t.Errorf("kubectl %s %s: status %d\n%s%s", version, strings.Join(args, " "), r.Status, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// admin does something beside doorward.
+func (h *clusters) admin(in string, args ...string) string {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 90*time.Second)
+	defer cancel()
+	a := h.kube.Admin()
+	a.Namespace = "dev"
+	r, err := a.Kubectl(ctx, "1.37", strings.NewReader(in), args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if r.Status != 0 {
+		h.t.Fatalf("beside doorward: kubectl %s: status %d\n%s%s", strings.Join(args, " "), r.Status, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// until waits for something to become so.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if so() {
+			return
+		}
+	}
+	t.Fatalf("not within a minute: %s", what)
+}
+
+func contains(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in:\n%s", w, text)
+		}
+	}
+}
+
+// pod is a pod that writes a line now and then.
+func pod(name, command string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q,"namespace":"dev","labels":{"app":%q}},"spec":{"containers":[{"name":"main","image":"none","command":["sh","-c",%q]}]}}`, name, name, command)
+}
+
+func (h *clusters) running(name string) {
+	h.t.Helper()
+	until(h.t, "pod "+name+" runs", func() bool {
+		return strings.Contains(h.admin("", "get", "pod", name, "-o", "jsonpath={.status.phase}"), "Running")
+	})
+}
+
+// TestKubernetesClients uses a cluster through doorward as people do.
+func TestKubernetesClients(t *testing.T) {
+	h := openCluster(t, nil)
+	h.admin(pod("talks", "i=0; while true; do echo line $i; i=$((i+1)); sleep 0.2; done"), "apply", "-f", "-")
+	h.running("talks")
+	for _, v := range both {
+		t.Run("kubectl "+v, func(t *testing.T) {
+			h := *h
+			h.t = t
+			contains(t, h.good(v, "", "get", "pods"), "talks", "Running")
+			contains(t, h.good(v, "", "get", "pods", "-A", "-o", "wide"), "talks")
+			contains(t, h.good(v, "", "get", "pod", "talks", "-o", "yaml"), "name: talks")
+			contains(t, h.good(v, "", "describe", "pod", "talks"), "talks")
+			contains(t, h.good(v, "", "api-resources"), "deployments")
+			contains(t, h.good(v, "", "version"), "Server")
+			contains(t, h.good(v, "", "explain", "pod.spec"), "containers")
+			contains(t, h.good(v, "", "logs", "talks", "--tail", "3"), "line")
+			contains(t, h.good(v, "", "exec", "talks", "--", "echo", "hello there"), "hello there")
+			if out := h.good(v, "from here\n", "exec", "-i", "talks", "--", "cat"); out != "from here\n" {
+				t.Errorf("exec -i gave %q", out)
+			}
+			if r := h.kubectl(v, "", "exec", "talks", "--", "sh", "-c", "echo out; echo err >&2; exit 7"); r.Status != 7 || !strings.Contains(r.Stdout, "out") || !strings.Contains(r.Stderr, "err") {
+				t.Errorf("exec: %+v", r)
+			}
+			big := h.good(v, "", "exec", "talks", "--", "head", "-c", "3000000", "/dev/zero")
+			if len(big) != 3000000 {
+				t.Errorf("%d bytes of 3000000 came", len(big))
+			}
+			file := filepath.Join(t.TempDir(), "file")
+			text := bytes.Repeat([]byte("some text\n"), 20000)
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h.good(v, "", "cp", file, "talks:copied")
+			h.good(v, "", "cp", "talks:copied", file+"2")
+			if back, err := os.ReadFile(file + "2"); err != nil || !bytes.Equal(back, text) {
+				t.Errorf("cp there and back: %d bytes, %v", len(back), err)
+			}
+			name := "made-" + strings.ReplaceAll(v, ".", "-")
+			h.good(v, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"`+name+`"},"data":{"a":"b"}}`, "apply", "-f", "-")
+			h.good(v, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"`+name+`"},"data":{"a":"c"}}`, "apply", "-f", "-")
+			contains(t, h.good(v, "", "get", "configmap", name, "-o", "yaml"), "a: c")
+			h.good(v, "", "label", "configmap", name, "x=y")
+			h.good(v, "", "auth", "can-i", "get", "pods")
+			r := h.kubectl(v, "", "create", "clusterrolebinding", "mine", "--clusterrole=cluster-admin", "--user=ada")
+			if r.Status == 0 || !strings.Contains(r.Stderr, "doorward") {
+				t.Errorf("a role binding: %+v", r)
+			}
+		})
+	}
+}
