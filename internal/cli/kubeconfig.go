@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +102,19 @@ func kubernetesTargets(ctx context.Context, c *client) ([]api.TargetInfo, error)
 	if err := c.call(ctx, http.MethodGet, "/api/v1/targets", nil, &all); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(t api.TargetInfo) bool { return t.Protocol != "kubernetes" }), nil
+	all = slices.DeleteFunc(all, func(t api.TargetInfo) bool { return t.Protocol != "kubernetes" })
+	if len(all) == 0 {
+		return nil, nil
+	}
+	// The authority is the gate's, and the same for all of them.
+	var at api.Connect
+	if err := c.call(ctx, http.MethodGet, "/api/v1/targets/"+url.PathEscape(all[0].Name)+"/connect", nil, &at); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].CAPEM = at.CAPEM
+	}
+	return all, nil
 }
 
 // pluginUser is the user of a kubeconfig whose credential the plugin gives. The

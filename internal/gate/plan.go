@@ -21,8 +21,9 @@ type (
 	ObjectsOptions = mask.ObjectsOptions
 )
 
-// SecretMarker stands where the value of a Secret was.
-const SecretMarker = mask.SecretMarker
+// HoldsSecretMarker reports whether a text holds what stands where the value of
+// a Secret was.
+func HoldsSecretMarker(text []byte) bool { return mask.HoldsSecretMarker(text) }
 
 // Objects starts masking an answer of the session's API server.
 func (s *Session) Objects(opt ObjectsOptions) *MaskObjects {

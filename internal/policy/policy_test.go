@@ -97,6 +97,15 @@ func TestNothingMatches(t *testing.T) {
 	}
 }
 
+// The hint names no verb that a rule's list of verbs leaves out.
+func TestHintOfListedVerbs(t *testing.T) {
+	p := compile(t, Rule{Name: "a", Targets: all, When: "effect.complete && effect.verbs.all(v, v in ['create', 'update'])", Then: "review", Reviewers: Reviewers{Users: []string{"bob"}}})
+	d := p.Decide(Input{Identity: &doorward.Identity{Name: "ada"}, Target: "t", Protocol: "kubernetes", Effect: &doorward.Effect{Verbs: doorward.VerbExecute, Complete: true}})
+	if d.Outcome != doorward.Deny || !strings.Contains(d.Hint, "create, update") || strings.Contains(d.Hint, "execute") || strings.Contains(d.Hint, "delete") {
+		t.Errorf("%s: %q", d.Outcome, d.Hint)
+	}
+}
+
 func TestStrictestWins(t *testing.T) {
 	rules := []Rule{
 		{Name: "a", Targets: all, Then: "allow", Limits: Limits{Rows: 10, Time: time.Minute}},

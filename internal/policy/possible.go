@@ -91,12 +91,49 @@ func (r *rule) possible(w world) tri {
 	return out
 }
 
+// allVerbsIn recognises effect.verbs.all(v, v in ['create', …]).
+func allVerbsIn(e ast.Expr) (words []string, ok bool) {
+	if e.Kind() != ast.ComprehensionKind {
+		return nil, false
+	}
+	c := e.AsComprehension()
+	v, name, ok := selected(c.IterRange())
+	starts, isAll := literal[bool](c.AccuInit())
+	if !ok || v != "effect" || name != "verbs" || !isAll || !starts || c.LoopStep().Kind() != ast.CallKind {
+		return nil, false
+	}
+	step := c.LoopStep().AsCall()
+	if step.FunctionName() != operators.LogicalAnd || len(step.Args()) != 2 || step.Args()[1].Kind() != ast.CallKind {
+		return nil, false
+	}
+	in := step.Args()[1].AsCall()
+	if in.FunctionName() != operators.In || in.Args()[0].Kind() != ast.IdentKind || in.Args()[0].AsIdent() != c.IterVar() || in.Args()[1].Kind() != ast.ListKind {
+		return nil, false
+	}
+	for _, item := range in.Args()[1].AsList().Elements() {
+		word, ok := literal[string](item)
+		if !ok {
+			return nil, false
+		}
+		words = append(words, word)
+	}
+	return words, true
+}
+
 func possible(e ast.Expr, w world) tri {
 	if b, ok := literal[bool](e); ok {
 		return triOf(b)
 	}
 	if v, name, ok := selected(e); ok {
 		return w.flag(v, name)
+	}
+	if words, ok := allVerbsIn(e); ok {
+		for verb, t := range w.verbs {
+			if t == yes && !slices.Contains(words, verb) {
+				return no
+			}
+		}
+		return maybe
 	}
 	if e.Kind() != ast.CallKind {
 		return maybe

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"k8s.io/client-go/rest"
 
@@ -239,7 +240,7 @@ type BodyProcess struct {
 	resp   *http.Response
 	cancel context.CancelFunc
 	ended  chan End
-	said   bool
+	said   sync.Once
 }
 
 // Body gives the body of an answer. cancel ends its request.
@@ -250,16 +251,22 @@ func Body(resp *http.Response, cancel context.CancelFunc) *BodyProcess {
 // Read reads the answer's body.
 func (b *BodyProcess) Read(p []byte) (int, error) {
 	n, err := b.resp.Body.Read(p)
-	if err != nil && !b.said {
-		b.said = true
-		end := End{Known: true}
-		if err != io.EOF {
-			end = End{Failure: "the answer ended too early: " + err.Error()}
-		}
-		b.ended <- end
-		close(b.ended)
+	switch err {
+	case nil:
+	case io.EOF:
+		b.say(End{Known: true})
+	default:
+		b.say(End{Failure: "the answer ended too early: " + err.Error()})
 	}
 	return n, err
+}
+
+// say tells once how it ended.
+func (b *BodyProcess) say(end End) {
+	b.said.Do(func() {
+		b.ended <- end
+		close(b.ended)
+	})
 }
 
 // Stderr is empty.
@@ -272,7 +279,12 @@ func (b *BodyProcess) Stream(*gate.Permit, []byte) error { return errors.ErrUnsu
 func (b *BodyProcess) CloseWrite() error { return nil }
 
 // Close ends the answer.
-func (b *BodyProcess) Close() error { b.cancel(); return b.resp.Body.Close() }
+func (b *BodyProcess) Close() error {
+	b.cancel()
+	err := b.resp.Body.Close()
+	b.say(End{Failure: "the answer was not read to its end"})
+	return err
+}
 
 // Signal is not understood by an answer.
 func (b *BodyProcess) Signal(string) error { return errors.ErrUnsupported }

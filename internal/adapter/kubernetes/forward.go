@@ -226,11 +226,7 @@ func (f *forwards) forget(id string, p *pair) {
 
 // fail tells the client what is wrong with a connection.
 func (f *forwards) fail(p *pair, d *doorward.Denial) {
-	text := "doorward: " + d.Error()
-	if d.Hint != "" {
-		text += ". Hint: " + d.Hint
-	}
-	_, _ = p.faults.Write([]byte(text))
+	_, _ = p.faults.Write([]byte(message(d)))
 	_ = p.faults.Close()
 	_ = p.data.Reset()
 }

@@ -69,7 +69,12 @@ func (q *query) serve() {
 		reply(q.w, q.warnings, d, code)
 		return
 	}
-	if err := s.Tell(answerFrames(d, code, q.warnings)); err != nil {
+	frames := answerFrames(d, code, q.warnings)
+	if code >= 500 && q.req != nil && !q.at.IsResource {
+		// What asks for these paths shows a text, and no Status.
+		frames = textFrames(d, code, q.warnings)
+	}
+	if err := s.Tell(frames); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -64,11 +64,7 @@ func httpStatus(d *doorward.Denial, want int) int {
 
 // denied is the Status of a denial.
 func denied(d *doorward.Denial, code int) []byte {
-	msg := "doorward: " + d.Error()
-	if d.Hint != "" {
-		msg += ". Hint: " + d.Hint
-	}
-	s := status{Kind: "Status", APIVersion: "v1", Status: "Failure", Message: msg, Reason: reasons[code], Code: code, Details: &details{}}
+	s := status{Kind: "Status", APIVersion: "v1", Status: "Failure", Message: message(d), Reason: reasons[code], Code: code, Details: &details{}}
 	add := func(reason, message string) {
 		if message != "" {
 			s.Details.Causes = append(s.Details.Causes, cause{reason, message})
@@ -110,6 +106,24 @@ func answerFrames(d *doorward.Denial, code int, warnings []string) []byte {
 		h = []byte(`{"status":403}`)
 	}
 	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, denied(d, code))
+}
+
+// textFrames are those of the same answer as plain text.
+func textFrames(d *doorward.Denial, code int, warnings []string) []byte {
+	h, err := json.Marshal(head{Status: code, Type: "text/plain; charset=utf-8", Warnings: warnings})
+	if err != nil {
+		h = []byte(`{"status":403}`)
+	}
+	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, []byte(message(d)))
+}
+
+// message is a denial in one line.
+func message(d *doorward.Denial) string {
+	msg := "doorward: " + d.Error()
+	if d.Hint != "" {
+		msg += ". Hint: " + d.Hint
+	}
+	return msg
 }
 
 // reply answers a request that has no session: nothing of it is recorded but

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -23,15 +22,11 @@ const (
 	maxRehearsed = 8 << 20
 )
 
-var markers = [][]byte{[]byte(gate.SecretMarker), []byte(base64.StdEncoding.EncodeToString([]byte(gate.SecretMarker)))}
-
 // unmasked refuses a write that holds what doorward put in place of a value: it
 // would write the mask over the value.
 func (q *query) unmasked(text string) error {
-	for _, m := range markers {
-		if bytes.Contains(q.req.Body, m) {
-			return q.refuse(text, http.StatusUnprocessableEntity, "this would write doorward's mask over a value", "Leave out what you were shown masked: a patch need not repeat it.")
-		}
+	if gate.HoldsSecretMarker(q.req.Body) {
+		return q.refuse(text, http.StatusUnprocessableEntity, "this would write doorward's mask over a value", "Leave out what you were shown masked: a patch need not repeat it.")
 	}
 	return nil
 }
