@@ -15,19 +15,19 @@ import (
 // order of protocols.
 var parity = []struct {
 	power string
-	tests [2]string
+	tests [3]string
 }{
-	{"identity", [...]string{"TestBadCredentials", "TestSSHRevoked"}},
-	{"per-request policy", [...]string{"TestCorpus", "TestSSHCorpus"}},
-	{"approval on the native wire", [...]string{"TestSpine", "TestSSHReviews"}},
-	{"masking of all that is sent back", [...]string{"TestLeaks", "TestSSHMasking"}},
-	{"limits: rows, bytes, time, requests", [...]string{"TestLimits", "TestSSHLimits"}},
-	{"recording and replay", [...]string{"TestSpine", "TestSSHRecord"}},
-	{"sealed audit", [...]string{"TestKill", "TestSSHRecord"}},
-	{"live view and kill", [...]string{"TestEndingASession", "TestSSHKill"}},
+	{"identity", [...]string{"TestBadCredentials", "TestSSHRevoked", "TestKubernetesIdentity"}},
+	{"per-request policy", [...]string{"TestCorpus", "TestSSHCorpus", "TestKubernetesCorpus"}},
+	{"approval on the native wire", [...]string{"TestSpine", "TestSSHReviews", "TestKubernetesReviews"}},
+	{"masking of all that is sent back", [...]string{"TestLeaks", "TestSSHMasking", "TestKubernetesMasking"}},
+	{"limits: rows, bytes, time, requests", [...]string{"TestLimits", "TestSSHLimits", "TestKubernetesLimits"}},
+	{"recording and replay", [...]string{"TestSpine", "TestSSHRecord", "TestKubernetesRecord"}},
+	{"sealed audit", [...]string{"TestKill", "TestSSHRecord", "TestKubernetesRecord"}},
+	{"live view and kill", [...]string{"TestEndingASession", "TestSSHKill", "TestKubernetesKill"}},
 }
 
-var protocols = [2]string{"Postgres", "SSH"}
+var protocols = [3]string{"Postgres", "SSH", "Kubernetes"}
 
 // TestParityTable makes the README's table from the tests that there are: a
 // power whose test is missing is not in the table.
@@ -48,7 +48,7 @@ func TestParityTable(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("| | " + strings.Join(protocols[:], " | ") + " |\n|---|---|---|\n")
+	b.WriteString("| | " + strings.Join(protocols[:], " | ") + " |\n|---|---|---|---|\n")
 	for _, p := range parity {
 		b.WriteString("| " + p.power + " |")
 		for i, test := range p.tests {

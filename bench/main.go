@@ -53,7 +53,7 @@ func parse(args []string) (settings, error) {
 	f.IntVar(&s.runs, "runs", 5, "measurements of each kind; the median counts")
 	modes := f.String("modes", "simple,extended,prepared", "protocols of pgbench")
 	clients := f.String("clients", "1,8,64", "clients of pgbench")
-	parts := f.String("parts", "statements,latency,wide,idle,ssh", "what to measure")
+	parts := f.String("parts", "statements,latency,wide,idle,ssh,kubernetes", "what to measure")
 	f.IntVar(&s.idle, "idle", 1000, "idle sessions whose memory is measured")
 	f.IntVar(&s.wideRows, "rows", 100_000, "rows of the wide result")
 	f.BoolVar(&s.tls, "tls", false, "clients reach doorward by TLS (the others stay without)")
@@ -87,6 +87,7 @@ type results struct {
 	Wide       []wideResult      `json:"wide,omitempty"`
 	Idle       []idleResult      `json:"idle,omitempty"`
 	SSH        []sshResult       `json:"ssh,omitempty"`
+	Kubernetes []kubeResult      `json:"kubernetes,omitempty"`
 }
 
 func run(ctx context.Context, args []string) error {
@@ -104,7 +105,7 @@ func run(ctx context.Context, args []string) error {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context, *stage, settings, *results) error
-	}{{"statements", statements}, {"latency", latency}, {"wide", wide}, {"idle", idle}, {"ssh", sshWays}} {
+	}{{"statements", statements}, {"latency", latency}, {"wide", wide}, {"idle", idle}, {"ssh", sshWays}, {"kubernetes", kubeWays}} {
 		if !slices.Contains(s.parts, part.name) {
 			continue
 		}

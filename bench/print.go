@@ -46,6 +46,12 @@ func (r *results) print(out io.Writer, part string) {
 		for _, x := range r.SSH {
 			row("%s\t%.0f\t%.2f\t%.2f", x.Way, x.MBs, ratio(x.MBs, r.SSH[0].MBs), ratio(x.MBs, r.SSH[1].MBs))
 		}
+	case "kubernetes":
+		fmt.Fprintf(out, "a cluster: %d pods listed, %d changes watched\n", kubePods, kubeChanges)
+		row("way\tlist ms\tof direct\tkubectl get ms\tof direct\twatch later, p50 ms\tp99 ms")
+		for _, x := range r.Kubernetes {
+			row("%s\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f", x.Way, x.ListMS, ratio(x.ListMS, r.Kubernetes[0].ListMS), x.TableMS, ratio(x.TableMS, r.Kubernetes[0].TableMS), x.Late50, x.Late99)
+		}
 	case "idle":
 		fmt.Fprintln(out, "idle sessions")
 		row("way\tsessions\tMiB before\tMiB after\tKiB each")

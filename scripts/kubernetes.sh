@@ -32,7 +32,7 @@ new=$(mktemp -d "$dir/new-XXXXXX")
 trap 'rm -rf "$new"' EXIT
 
 # From Debian's packages.
-fetch() { (cd "$new" && apt-get download -q "$@" >&2); }
+fetch() { (cd "$new" && apt-get -q -o "APT::Sandbox::User=$(id -un)" download "$@" >&2); }
 say "fetching etcd and kubectl 1.20"
 if ! fetch etcd-server kubernetes-client; then
   sudo=()

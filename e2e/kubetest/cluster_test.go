@@ -67,6 +67,7 @@ func TestCluster(t *testing.T) {
 	t.Run("users", func(t *testing.T) { users(t, c) })
 	t.Run("audit", func(t *testing.T) { audit(t, c) })
 	t.Run("helm", func(t *testing.T) { helm(t, c) })
+	t.Run("k9s", func(t *testing.T) { k9s(t, c) })
 }
 
 // client runs one kubectl in one namespace.
@@ -576,5 +577,27 @@ func helm(t *testing.T, c *Cluster) {
 	}
 	if r, err := k.access.Helm(t.Context(), "uninstall", "rel", "--wait", "--timeout=60s"); err != nil || r.Status != 0 {
 		t.Errorf("uninstall gave %+v, %v", r, err)
+	}
+}
+
+func k9s(t *testing.T, c *Cluster) {
+	k := newClient(t, c, "1.37", "screens")
+	k.ok(nil, "run", "shown", "--image=box", "--command", "--", "sh", "-c", "echo its log; sleep 1000")
+	k.ok(nil, "wait", "--for=condition=Ready", "pod/shown", "--timeout=30s")
+	program, err := K9s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := k.screen(program, 40, 160, "--namespace", "screens", "--command", "pods", "--logFile", filepath.Join(t.TempDir(), "log"))
+	if !s.wait("shown") || !s.wait("Running") {
+		t.Fatalf("k9s shows %q", s)
+	}
+	s.write(t, "l") // logs
+	if !s.wait("its log") {
+		t.Errorf("k9s shows %q", s)
+	}
+	s.write(t, "\x03")
+	if _, status := s.end(); status != 0 {
+		t.Errorf("k9s ended with %d", status)
 	}
 }

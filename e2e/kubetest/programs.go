@@ -25,7 +25,7 @@ func Programs() (string, error) {
 }
 
 // Program is the path of one of them: etcd, kube-apiserver,
-// kube-controller-manager, kubectl-1.20, kubectl-1.37, helm.
+// kube-controller-manager, kubectl-1.20, kubectl-1.37, helm, k9s.
 func Program(name string) (string, error) {
 	dir, err := Programs()
 	if err != nil {
@@ -43,3 +43,6 @@ func Kubectl(version string) (string, error) { return Program("kubectl-" + versi
 
 // Helm is the path of helm.
 func Helm() (string, error) { return Program("helm") }
+
+// K9s is the path of k9s.
+func K9s() (string, error) { return Program("k9s") }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +46,83 @@ func (l *lines) wait(text string) bool {
 	return false
 }
 
+// screen is a terminal with a program in it.
+type screen struct {
+	*lines
+	master *os.File
+	cmd    *exec.Cmd
+	read   chan struct{} // closed when all was read
+}
+
+// screen runs a program at a terminal. It ends with the test.
+func (k *client) screen(program string, rows, columns uint16, args ...string) *screen {
+	t := k.t
+	t.Helper()
+	home := t.TempDir()
+	if err := k.access.Kubeconfig(filepath.Join(home, "config")); err != nil {
+		t.Fatal(err)
+	}
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{lines: &lines{}, master: master, read: make(chan struct{})}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.size(t, rows, columns)
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	s.cmd = Command(ctx, program, filepath.Join(home, "config"), home, args...)
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
+	s.cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
+	err = s.cmd.Start()
+	slave.Close()
+	t.Cleanup(func() {
+		cancel()
+		if err == nil {
+			_ = s.cmd.Wait()
+		}
+		master.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.read)
+		_, _ = io.Copy(s, master) // ends with EIO when nobody has the terminal any more
+	}()
+	return s
+}
+
+func (s *screen) size(t *testing.T, rows, columns uint16) {
+	t.Helper()
+	if err := unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *screen) write(t *testing.T, text string) {
+	t.Helper()
+	if _, err := io.WriteString(s.master, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// end waits for the program's end and gives all that it showed.
+func (s *screen) end() (string, int) {
+	_ = s.cmd.Wait()
+	<-s.read
+	return s.String(), s.cmd.ProcessState.ExitCode()
+}
+
 // terminal runs kubectl at a terminal, which it makes larger at the first
 // output, and types a line.
 func (k *client) terminal(args ...string) (string, int) {
@@ -53,58 +132,14 @@ func (k *client) terminal(args ...string) (string, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := t.TempDir()
-	if err := k.access.Kubeconfig(filepath.Join(home, "config")); err != nil {
-		t.Fatal(err)
+	s := k.screen(program, 24, 80, args...)
+	if !s.wait("/dev/pts/") {
+		t.Errorf("the terminal shows %q", s)
 	}
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer master.Close()
-	fd := int(master.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	cmd := Command(ctx, program, filepath.Join(home, "config"), home, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
-	err = cmd.Start()
-	slave.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, read := &lines{}, make(chan struct{})
-	go func() {
-		defer close(read)
-		_, _ = io.Copy(out, master)
-	}()
-	if !out.wait("/dev/pts/") {
-		t.Errorf("the terminal shows %q", out)
-	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 31, Col: 101}); err != nil {
-		t.Fatal(err)
-	}
+	s.size(t, 31, 101)
 	time.Sleep(500 * time.Millisecond) // the size goes another way than the line
-	if _, err := io.WriteString(master, "hello\n"); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	<-read
-	return out.String(), cmd.ProcessState.ExitCode()
+	s.write(t, "hello\n")
+	return s.end()
 }
 
 // running reports whether a process of this machine has argument arg.
