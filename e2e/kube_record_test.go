@@ -258,11 +258,13 @@ func TestKubernetesFaults(t *testing.T) {
 	}
 	// What is no request, or too much of one.
 	for what, request := range map[string]string{
-		"no HTTP":         "SSH-2.0-hello\r\n\r\n",
-		"a huge header":   "GET /" + ordersCluster + "/api HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 200<<10) + "\r\n\r\n",
-		"a huge body":     "POST /" + ordersCluster + "/api/v1/namespaces/dev/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{",
-		"two credentials": "GET /" + ordersCluster + "/api HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nAuthorization: Bearer x\r\n\r\n",
-		"no target":       "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\n\r\n",
+		"no HTTP":                   "SSH-2.0-hello\r\n\r\n",
+		"a huge header":             "GET /" + ordersCluster + "/api HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 200<<10) + "\r\n\r\n",
+		"a huge body":               "POST /" + ordersCluster + "/api/v1/namespaces/dev/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{",
+		"a body that ends early":    "POST /" + ordersCluster + "/api/v1/namespaces/dev/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"two credentials":           "GET /" + ordersCluster + "/api HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nAuthorization: Bearer x\r\n\r\n",
+		"a body that does not come": "POST /" + ordersCluster + "/api/v1/namespaces/dev/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\nhello",
+		"no target":                 "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.ada.Token + "\r\n\r\n",
 	} {
 		conf := h.gate.TLS()
 		conf.NextProtos = []string{"http/1.1"}
@@ -270,7 +272,7 @@ func TestKubernetesFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(45 * time.Second))
 		if what == "a huge body" {
 			go io.CopyN(c, zeros{}, 8<<20)
 		}

@@ -226,3 +226,87 @@ func TestKubernetesClients(t *testing.T) {
 		})
 	}
 }
+
+// TestKubernetesMoreClients runs the rest of what people do: helm, debug, attach,
+// apply in its kinds, client-go's informers.
+func TestKubernetesMoreClients(t *testing.T) {
+	h := openCluster(t, func(c *harness.Config, _ *kubetest.Cluster) {
+		c.Rules = []any{map[string]any{"name": "all", "targets": []string{"*"}, "when": "effect.complete || effect.kinds.exists(k, k == 'script')", "then": "allow", "limits": map[string]any{"bytes": "1GiB"}}}
+	})
+	h.admin(strings.Replace(pod("talks", "while true; do read line && echo heard $line; sleep 0.1; done"), `"image":`, `"stdin":true,"image":`, 1), "apply", "-f", "-")
+	h.running("talks")
+	for _, v := range both {
+		t.Run("kubectl "+v, func(t *testing.T) {
+			h := *h
+			h.t = t
+			name := "web-" + strings.ReplaceAll(v, ".", "-")
+			text := fmt.Sprintf(deployment, name, name, name)
+			h.good(v, text, "apply", "-f", "-")
+			h.good(v, text, "apply", "--server-side", "--force-conflicts", "-f", "-")
+			h.good(v, "", "rollout", "status", "deployment", name, "--timeout", "60s")
+			h.good(v, "", "scale", "deployment", name, "--replicas", "1")
+			h.good(v, "", "patch", "deployment", name, "-p", `{"metadata":{"labels":{"a":"b"}}}`)
+			h.good(v, "", "patch", "deployment", name, "--type", "merge", "-p", `{"metadata":{"labels":{"a":"c"}}}`)
+			h.good(v, "", "patch", "deployment", name, "--type", "json", "-p", `[{"op":"replace","path":"/metadata/labels/a","value":"d"}]`)
+			contains(t, h.good(v, "", "get", "deployment", name, "-o", "jsonpath={.metadata.labels.a}"), "d")
+			h.good(v, "", "rollout", "restart", "deployment", name)
+			h.good(v, "", "set", "env", "deployment/"+name, "A=B")
+			h.good(v, "", "rollout", "history", "deployment", name)
+			h.good(v, "", "rollout", "undo", "deployment", name)
+			h.good(v, "", "expose", "deployment", name, "--port", "80")
+			h.good(v, "", "create", "job", "job-"+name, "--image", "none", "--", "true")
+			h.good(v, "", "wait", "--for=condition=Available", "deployment/"+name, "--timeout", "60s")
+			h.good(v, "", "annotate", "deployment", name, "x=y")
+			h.good(v, "", "delete", "deployment,service", name)
+			h.good(v, "", "cordon", kubetest.Node)
+			h.good(v, "", "uncordon", kubetest.Node)
+			if v != "1.20" {
+				contains(t, h.good(v, "", "create", "token", "default"), "eyJ")
+				out := h.good(v, "", "debug", "talks", "--image", "none", "--attach=false", "--", "sh", "-c", "echo from the debugger; sleep 100")
+				t.Log(out)
+				until(t, "the debugger runs", func() bool {
+					return strings.Contains(h.admin("", "get", "pod", "talks", "-o", "jsonpath={.status.ephemeralContainerStatuses[0].state}"), "running")
+				})
+			}
+		})
+	}
+	t.Run("helm", func(t *testing.T) {
+		chart := filepath.Join(t.TempDir(), "chart")
+		for name, text := range map[string]string{
+			"Chart.yaml":                "apiVersion: v2\nname: small\nversion: 0.1.0\n",
+			"values.yaml":               "word: one\n",
+			"templates/configmap.yaml":  "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  word: {{ .Values.word }}\n",
+			"templates/deployment.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: \"{{ .Release.Name }}\"}\nspec: {replicas: 1, selector: {matchLabels: {app: helm}}, template: {metadata: {labels: {app: helm}}, spec: {containers: [{name: main, image: none}]}}}\n",
+		} {
+			file := filepath.Join(chart, name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Releases are Secrets, whose values are masked: they are kept in
+		// ConfigMaps here.
+		t.Setenv("HELM_DRIVER", "configmap")
+		for _, args := range [][]string{
+			{"install", "shop", chart, "--wait", "--timeout", "60s"}, {"list"}, {"upgrade", "shop", chart, "--set", "word=two"}, {"history", "shop"},
+			{"get", "manifest", "shop"}, {"rollback", "shop", "1"}, {"uninstall", "shop"},
+		} {
+			r, err := h.via.Helm(t.Context(), args...)
+			if err != nil || r.Status != 0 {
+				t.Errorf("helm %s: %v %+v", strings.Join(args, " "), err, r)
+			}
+		}
+	})
+	t.Run("attach", func(t *testing.T) {
+		for _, v := range both {
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			r, err := h.via.Kubectl(ctx, v, strings.NewReader("hello\n"), "attach", "-i", "talks", "-c", "main")
+			cancel()
+			if !strings.Contains(r.Stdout, "heard hello") {
+				t.Errorf("kubectl %s attach: %v %+v", v, err, r)
+			}
+		}
+	})
+}

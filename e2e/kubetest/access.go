@@ -94,6 +94,9 @@ func (a Access) Kubeconfig(path string) error {
 func Command(ctx context.Context, program, kubeconfig, home string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "KUBECONFIG=" + kubeconfig, "TMPDIR=" + os.TempDir(), "TERM=xterm", "EDITOR=false", "PAGER=cat"}
+	if driver := os.Getenv("HELM_DRIVER"); driver != "" { // where helm keeps its releases
+		cmd.Env = append(cmd.Env, "HELM_DRIVER="+driver)
+	}
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }

@@ -42,7 +42,7 @@ func TestVersion(t *testing.T) {
 // TestCluster has real clients work on a cluster, without anything between.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute, and programs that take a quarter of an hour to make")
+		t.Skip("takes a minute, and programs that take twenty minutes to make")
 	}
 	begin := time.Now()
 	c, err := Start(t.Context(), Options{})

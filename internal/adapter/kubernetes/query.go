@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,9 @@ type query struct {
 	sent bool // the head of an answer was sent
 	live bool // each piece goes out at once: a watch, a log that is followed
 }
+
+// bodyWait bounds how long the body of a request may take to come.
+const bodyWait = 30 * time.Second
 
 // protobufType is the media type of the API's protobuf.
 const protobufType = "application/vnd.kubernetes.protobuf"
@@ -138,17 +142,24 @@ func (q *query) read() error {
 // body reads the request's body, and turns protobuf into JSON: what is judged
 // is what people can read, and it is that which is sent.
 func (q *query) body() ([]byte, error) {
-	defer q.r.Body.Close()
-	_ = http.NewResponseController(q.w).SetReadDeadline(time.Now().Add(time.Minute))
+	ctl := http.NewResponseController(q.w)
+	_ = ctl.SetReadDeadline(time.Now().Add(bodyWait))
 	b, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, classify.MaxBody))
-	_ = http.NewResponseController(q.w).SetReadDeadline(time.Time{})
 	if err != nil {
+		// What is missing of the body is not waited for: the connection ends with
+		// this answer.
+		_ = ctl.SetReadDeadline(time.Now())
+		q.w.Header().Set("Connection", "close")
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
 			return nil, q.refuse(q.line(), http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", classify.MaxBody), "API servers take no more either.")
 		}
-		return nil, fmt.Errorf("the request's body cannot be read: %w", err)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, q.refuse(q.line(), http.StatusRequestTimeout, fmt.Sprintf("the body did not come whole within %s", bodyWait), "")
+		}
+		return nil, q.refuse(q.line(), http.StatusBadRequest, "the body cannot be read: it is shorter than it says, or its chunks are not well formed", "")
 	}
+	_ = ctl.SetReadDeadline(time.Time{})
 	if media(q.r.Header.Get("Content-Type")) != protobufType || len(b) == 0 {
 		return b, nil
 	}

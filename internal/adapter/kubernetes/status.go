@@ -40,10 +40,10 @@ type cause struct {
 	Message string `json:"message"`
 }
 
-// codes give the HTTP status of a denial, and the API's word for it.
+// reasons are the API's words for HTTP statuses.
 var reasons = map[int]string{
-	400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 406: "NotAcceptable", 409: "Conflict",
-	413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError", 502: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
+	400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 406: "NotAcceptable", 408: "Timeout", 409: "Conflict",
+	413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 502: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
 }
 
 // httpStatus is the status that a denial is sent with; want 0 leaves it to the
