@@ -114,6 +114,34 @@ func TestKubernetesReviews(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is not shown", func(t *testing.T) {
+		h := *h
+		h.t = t
+		preview := func(args ...string) string {
+			if r := h.kubectl("1.37", "", args...); r.Status == 0 {
+				t.Fatalf("it was not held: %+v", r)
+			}
+			all, err := h.dora.Reviews(t.Context(), "waiting")
+			if err != nil || len(all) != 1 {
+				t.Fatalf("%d reviews, %v", len(all), err)
+			}
+			var review struct{ Preview string }
+			if err := h.dora.Do(t.Context(), http.MethodGet, fmt.Sprintf("/api/v1/reviews/%d", all[0].ID), nil, &review); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.dora.Vote(t.Context(), all[0].ID, false, "", 0); err != nil {
+				t.Fatal(err)
+			}
+			return review.Preview
+		}
+		contains(t, preview("patch", "deployment", "held", "--subresource=status", "--type=merge", "-p", `{"status":{"observedGeneration":77}}`), "+  observedGeneration: 77")
+		contains(t, preview("annotate", "deployment", "held", "kubectl.kubernetes.io/last-applied-configuration={}", "--overwrite"), "last-applied-configuration changes")
+		long := preview("annotate", "deployment", "held", "a="+strings.Repeat("long ", 20000))
+		contains(t, long, "more bytes)")
+		if len(long) > 4<<10 {
+			t.Errorf("a preview of %d bytes", len(long))
+		}
+	})
 	t.Run("another object by then", func(t *testing.T) {
 		h := *h
 		h.t = t
@@ -222,6 +250,25 @@ func TestKubernetesMasking(t *testing.T) {
 				t.Errorf("a masked Secret was written back: %+v", r)
 			}
 			contains(t, h.admin("", "get", "secret", "login", "-o", "jsonpath={.data.password}"), base64.StdEncoding.EncodeToString([]byte("hunter2-very-secret")))
+			object = h.good(v, "", "get", "configmap", "app", "-o", "json")
+			if r := h.kubectl(v, object, "replace", "-f", "-"); r.Status == 0 || !strings.Contains(r.Stderr, "mask") {
+				t.Errorf("a masked ConfigMap was written back: %+v", r)
+			}
+			contains(t, h.admin("", "get", "configmap", "app", "-o", "jsonpath={.data.mail}"), "lovelace@corp.example")
+			// A patch can carry a value to where it is shown, or tell whether it is as guessed.
+			for _, patch := range []string{
+				`[{"op":"copy","from":"/data/password","path":"/metadata/annotations/meta.helm.sh~1release-name"}]`,
+				`[{"op":"add","path":"/metadata/labels","value":{}},{"op":"copy","from":"/data/password","path":"/metadata/labels/x"}]`,
+				`[{"op":"move","from":"/data/password","path":"/metadata/labels"}]`,
+				`[{"op":"test","path":"/data/password","value":"` + base64.StdEncoding.EncodeToString([]byte("hunter2-very-secret")) + `"}]`,
+				`[{"op":"test","path":"","value":{}}]`,
+			} {
+				r := h.kubectl(v, "", "patch", "secret", "login", "--type", "json", "-p", patch, "--dry-run=server", "-o", "yaml")
+				hidden(t, patch, r.Stdout+r.Stderr)
+				if r.Status == 0 || !strings.Contains(r.Stderr, "doorward") {
+					t.Errorf("%s: %+v", patch, r)
+				}
+			}
 			dir := t.TempDir()
 			h.admin("", "exec", "talks", "--", "sh", "-c", "mkdir -p d; echo lovelace@corp.example > d/mail; head -c 70000 /dev/zero > d/zeros")
 			h.good(v, "", "cp", "talks:d", filepath.Join(dir, "d"))

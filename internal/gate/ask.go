@@ -34,6 +34,7 @@ type Request struct {
 	Unbounded func() string
 	OnHold    func(doorward.Review) error // tells the client where to look
 	Preview   func() string               // for people: what would change; asked for when the request is held
+	Still     func() bool                 // whether what people saw is still so; asked once they have decided
 }
 
 // maxPreview bounds what people are shown of a rehearsal.
@@ -309,7 +310,7 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 	}
 	if req.Preview != nil {
 		if r.Preview = req.Preview(); len(r.Preview) > maxPreview {
-			r.Preview = strings.ToValidUTF8(r.Preview[:maxPreview], "") + "\n… (cut)"
+			r.Preview = "This is cut; the request is whole.\n" + strings.ToValidUTF8(r.Preview[:maxPreview], "")
 		}
 	}
 	r, err := s.gate.opt.Reviewer.File(ctx, r)
@@ -371,7 +372,7 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 	switch changed, err := s.changed(ctx, req.Acts); {
 	case err != nil:
 		return none, s.broken("catalog", err)
-	case changed:
+	case changed, req.Still != nil && !req.Still():
 		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: "the target changed while this was held, so that it may do something else now", Hint: "Send the same request again to ask anew.", Review: r.ID, URL: r.URL, Retry: true})
 	}
 	if req.Gone != nil && req.Gone() {

@@ -47,6 +47,20 @@ func RenderParams(ps []doorward.Param) []string {
 	return out
 }
 
+// maxRefused is how many bytes of a refused text are kept: asking for what is
+// refused must not fill the disk.
+const maxRefused = 64 << 10
+
+// shownOfRefused is what is kept of a text that was refused: of a long one its
+// beginning, and the hash of all of it.
+func shownOfRefused(text string) string {
+	if len(text) <= maxRefused {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return text[:maxRefused] + "… (" + strconv.Itoa(len(text)) + " bytes, sha256 " + hex.EncodeToString(sum[:]) + ")"
+}
+
 // shownWhole reports whether RenderParams leaves nothing out.
 func shownWhole(ps []doorward.Param) bool {
 	n := 0

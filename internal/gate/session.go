@@ -156,6 +156,7 @@ func (s *Session) refuse(ctx context.Context, text string, params []doorward.Par
 	n := s.requests.Add(1)
 	s.refused++
 	s.gate.Stats.Refused.Add(1)
+	text = shownOfRefused(text)
 	ev := s.event(doorward.EventRefused)
 	ev.Request, ev.Text, ev.Params = n, text, RenderParams(params)
 	ev.Decision, ev.Rule, ev.Reason, ev.Review = d.Decision, d.Rule, d.Reason, d.Review

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,8 +143,8 @@ func (k *Kubernetes) Send(ctx context.Context, s *gate.Session, p *gate.Permit) 
 		return nil, err
 	}
 	if p.Rehearsal() {
-		if r.Method != http.MethodPost && r.Method != http.MethodPut && r.Method != http.MethodPatch {
-			return nil, errors.Join(gate.ErrPermit, errors.New("this cannot be rehearsed"))
+		if err := k.rehearsable(ctx, s, r); err != nil {
+			return nil, err
 		}
 		if r.Query == nil {
 			r.Query = url.Values{}
@@ -155,6 +156,40 @@ func (k *Kubernetes) Send(ctx context.Context, s *gate.Session, p *gate.Permit) 
 		return nil, err
 	}
 	return k.do(req)
+}
+
+// ErrNoRehearsal says that what serves a request may do it although it is told
+// to keep nothing of it.
+var ErrNoRehearsal = errors.New("what serves this may not know how to rehearse it")
+
+// rehearsable wants a request that the API server itself serves: one that is
+// registered for a group (an aggregated API) may not look at dryRun.
+func (k *Kubernetes) rehearsable(ctx context.Context, s *gate.Session, r *classify.Request) error {
+	a, err := r.Attributes()
+	if err != nil || !r.Rehearsable() {
+		return errors.Join(gate.ErrPermit, ErrNoRehearsal)
+	}
+	if a.Group == "" {
+		return nil
+	}
+	req, err := k.request(ctx, s, &classify.Request{Method: http.MethodGet, Path: "/apis/apiregistration.k8s.io/v1/apiservices/" + a.Version + "." + a.Group, Accept: "application/json"})
+	if err != nil {
+		return err
+	}
+	resp, err := k.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var served struct {
+		Kind string
+		Spec struct{ Service json.RawMessage }
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxLive))
+	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(b, &served) != nil || served.Kind != "APIService" || (len(served.Spec.Service) > 0 && string(served.Spec.Service) != "null") {
+		return ErrNoRehearsal
+	}
+	return nil
 }
 
 func (k *Kubernetes) do(req *http.Request) (*http.Response, error) {

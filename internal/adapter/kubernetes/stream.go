@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,8 @@ const (
 const (
 	streamsWait   = 30 * time.Second // for a client to open its streams
 	statusRefused = 126              // exit status of what was stopped, as a shell's for what cannot run
-	maxSize       = 64 << 10         // of one message about a window's size
+	maxSizes      = 16 << 20         // bytes of messages about a window's size
+	beat          = 15 * time.Second // between looks whether the client is still there
 )
 
 // The channels of a stream (k8s.io/apimachinery, remotecommand).
@@ -54,6 +56,7 @@ type streams struct {
 	status    io.WriteCloser
 	size      io.Reader
 	left      <-chan struct{} // closed once the client has left
+	first     io.Writer       // an empty message on it tells whether the client is there
 	closeConn func()
 }
 
@@ -102,11 +105,23 @@ func (q *query) stream() error {
 	defer cancel()
 	var gone atomic.Bool
 	go func() {
-		select {
-		case <-conn.left:
+		// What a client sends may wait to be read, and so hide that it has left:
+		// it is written to now and then.
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if _, err := conn.first.Write(nil); err == nil {
+					continue
+				}
+			case <-conn.left:
+			case <-ctx.Done():
+				return
+			}
 			gone.Store(true)
 			cancel()
-		case <-ctx.Done():
+			return
 		}
 	}()
 	proc, err := c.Start(ctx, s, p, q.req.Stream)
@@ -157,6 +172,12 @@ func (q *query) offered(text string) error {
 	known := []string{protocolV4}
 	if wsstream.IsWebSocketRequest(q.r) {
 		name, known = "Sec-Websocket-Protocol", []string{protocolV5, protocolV4}
+	}
+	if wsstream.IsWebSocketRequest(q.r) {
+		key, err := base64.StdEncoding.DecodeString(q.r.Header.Get("Sec-Websocket-Key"))
+		if err != nil || len(key) != 16 || q.r.Header.Get("Sec-Websocket-Version") != "13" || q.r.Method != http.MethodGet {
+			return q.refuse(text, http.StatusBadRequest, "this is no upgrade to WebSocket (RFC 6455)", "")
+		}
 	}
 	for _, v := range q.r.Header[http.CanonicalHeaderKey(name)] {
 		for p := range strings.SplitSeq(v, ",") {
@@ -223,7 +244,8 @@ func (q *query) upgradeWebSocket(w want) (*streams, error) {
 	if w.out {
 		first = channelOut
 	}
-	if _, err := ends[first].Write(nil); err != nil {
+	out.first = ends[first]
+	if _, err := out.first.Write(nil); err != nil {
 		out.closeConn()
 		return nil, err
 	}
@@ -302,6 +324,12 @@ func (q *query) upgradeSPDY(w want) (*streams, error) {
 			out.size = st
 		default:
 			return fail("the client opened a stream that it did not ask for: " + strconv.Quote(printable(kind)))
+		}
+	}
+	out.first = out.status
+	for _, end := range []io.Writer{out.errs, out.out} {
+		if end != nil {
+			out.first = end
 		}
 	}
 	return out, nil
@@ -397,7 +425,12 @@ func (x *terminal) events(guard func(func())) <-chan relay.Event {
 	}
 	out := make(chan relay.Event, 1)
 	go guard(func() {
-		d := json.NewDecoder(io.LimitReader(x.size, maxSize<<10))
+		// Whatever comes is taken, or nothing else of the client would be.
+		defer func() { _, _ = io.Copy(io.Discard, x.size) }()
+		if !x.want.tty {
+			return
+		}
+		d := json.NewDecoder(io.LimitReader(x.size, maxSizes))
 		for {
 			var s struct{ Width, Height uint16 }
 			if d.Decode(&s) != nil {

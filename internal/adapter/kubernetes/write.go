@@ -1,17 +1,12 @@
 package kubernetes
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
-
-	"github.com/pmezard/go-difflib/difflib"
-	"sigs.k8s.io/yaml"
 
 	"github.com/doorward/doorward/internal/gate"
 	"github.com/doorward/doorward/internal/upstream"
@@ -25,8 +20,40 @@ const (
 // unmasked refuses a write that holds what doorward put in place of a value: it
 // would write the mask over the value.
 func (q *query) unmasked(text string) error {
+	const reason, hint = "this would write doorward's mask over a value", "Leave out what you were shown masked: a patch need not repeat it."
 	if gate.HoldsSecretMarker(q.req.Body) {
-		return q.refuse(text, http.StatusUnprocessableEntity, "this would write doorward's mask over a value", "Leave out what you were shown masked: a patch need not repeat it.")
+		return q.refuse(text, http.StatusUnprocessableEntity, reason, hint)
+	}
+	if _, about := q.req.Live(); !about || len(q.req.Body) == 0 || !q.lane.Detects() {
+		return nil
+	}
+	// Whoever read the object got some of its texts masked, and writes them back
+	// as they were shown.
+	s := q.lane.Session
+	c, done, err := q.cluster()
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(s.Context(), previewWait)
+	defer cancel()
+	live, err := c.Live(ctx, s, q.req)
+	if errors.Is(err, upstream.ErrNoObject) {
+		return nil
+	}
+	if err != nil {
+		return q.unreached(err)
+	}
+	m := q.objects(false)
+	shown, err := m.Write(nil, live)
+	if err == nil {
+		shown, err = m.Close(shown)
+	}
+	if err != nil {
+		return q.garbled("the object that this is about")
+	}
+	if word, holds := holdsMasks(q.req.Body, live, shown); holds {
+		return q.refuse(text, http.StatusUnprocessableEntity, reason+": "+printable(word), hint)
 	}
 	return nil
 }
@@ -57,9 +84,26 @@ func (q *query) bind(req *gate.Request) error {
 		if err := q.pin(req, live); err != nil {
 			return err
 		}
+	} else if q.req.Method != http.MethodPost {
+		// People say yes to an object that is made. A write that would change one
+		// as well is looked at again.
+		req.Still = q.absent
 	}
 	req.Preview = func() string { return q.preview(*req, live) }
 	return nil
+}
+
+// absent reports whether there is still no object where the write is about one.
+func (q *query) absent() bool {
+	c, done, err := q.cluster()
+	if err != nil {
+		return false
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(q.lane.Context(), previewWait)
+	defer cancel()
+	_, err = c.Live(ctx, q.lane.Session, q.req)
+	return errors.Is(err, upstream.ErrNoObject)
 }
 
 // pin binds the request to the object, and reads it anew: what is judged is
@@ -94,33 +138,48 @@ func (q *query) pin(req *gate.Request, live []byte) error {
 // preview shows people what would change, masked: what the cluster makes of the
 // write when it is told to keep nothing of it, beside what there is.
 func (q *query) preview(req gate.Request, live []byte) string {
-	before, err := q.shown(live)
-	if err != nil {
-		return "There is no preview: " + err.Error()
-	}
+	secret := q.at.Group == "" && q.at.Resource == "secrets"
 	if q.req.Method == http.MethodDelete || q.at.Subresource == "eviction" {
-		return "It would delete:\n" + before
+		before, err := q.view(live, secret)
+		if err != nil {
+			return noPreview + err.Error()
+		}
+		text, err := before.text()
+		if err != nil {
+			return noPreview + err.Error()
+		}
+		return "It would delete:\n" + text
 	}
-	after, note := q.rehearse(req)
+	if !q.req.Rehearsable() {
+		return noPreview + "this is not a thing that clusters rehearse. The request is all there is to see"
+	}
+	made, note := q.rehearse(req)
 	if note != "" {
-		return "There is no preview: " + note
+		return noPreview + note
 	}
-	shown, err := q.shown(after)
+	after, err := q.view(made, secret)
 	if err != nil {
-		return "There is no preview: " + err.Error()
+		return noPreview + err.Error()
 	}
 	if live == nil {
-		return "It would make:\n" + shown
+		text, err := after.text()
+		if err != nil {
+			return noPreview + err.Error()
+		}
+		return "It would make:\n" + text
 	}
-	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{A: difflib.SplitLines(before), B: difflib.SplitLines(shown), FromFile: "now", ToFile: "then", Context: 3})
-	switch {
-	case err != nil:
-		return "There is no preview: " + err.Error()
-	case diff == "":
-		return "It would change nothing that is shown."
+	before, err := q.view(live, secret)
+	if err != nil {
+		return noPreview + err.Error()
 	}
-	return diff
+	text, err := difference(before, after)
+	if err != nil {
+		return noPreview + err.Error()
+	}
+	return text
 }
+
+const noPreview = "There is no preview: "
 
 // rehearse asks the cluster for what would become of the write.
 func (q *query) rehearse(req gate.Request) (after []byte, note string) {
@@ -143,6 +202,9 @@ func (q *query) rehearse(req gate.Request) (after []byte, note string) {
 	}
 	defer done()
 	resp, err := c.Send(ctx, s, p)
+	if errors.Is(err, upstream.ErrNoRehearsal) {
+		return nil, "what serves this may not know how to rehearse it. The request is all there is to see"
+	}
 	if err != nil {
 		q.srv.opt.Log.Warn("a rehearsal failed", "target", s.Target.Name, "session", s.ID(), "error", err)
 		return nil, "the cluster does not rehearse it"
@@ -161,40 +223,4 @@ func (q *query) rehearse(req gate.Request) (after []byte, note string) {
 		return nil, "the cluster would refuse it: " + resp.Status
 	}
 	return b, ""
-}
-
-// shown is an object as people read it: YAML, masked, without the bookkeeping of
-// the API server.
-func (q *query) shown(object []byte) (string, error) {
-	if object == nil {
-		return "", nil
-	}
-	m := q.objects(q.at.Group == "" && q.at.Resource == "secrets")
-	b, err := m.Write(nil, object)
-	if err == nil {
-		b, err = m.Close(b)
-	}
-	if err != nil {
-		return "", errors.New("what the cluster sends cannot be masked")
-	}
-	var o map[string]any
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	if err := d.Decode(&o); err != nil {
-		return "", errors.New("what the cluster sends is no object")
-	}
-	if meta, ok := o["metadata"].(map[string]any); ok {
-		delete(meta, "managedFields")
-		delete(meta, "generation")
-		delete(meta, "resourceVersion")
-		if a, ok := meta["annotations"].(map[string]any); ok {
-			delete(a, "kubectl.kubernetes.io/last-applied-configuration")
-			if len(a) == 0 {
-				delete(meta, "annotations")
-			}
-		}
-	}
-	delete(o, "status")
-	out, err := yaml.Marshal(o)
-	return strings.ToValidUTF8(string(out), "?"), err
 }

@@ -50,7 +50,7 @@ func (r *Request) checkBody(a *Attributes, res *resource, parts []string) (*node
 		return tree, nil
 	}
 	if r.ContentType == typeJSONPatch {
-		return tree, checkOperations(tree)
+		return tree, checkOperations(tree, a.Group == "" && a.Resource == "secrets")
 	}
 	if tree.kind != objectNode {
 		return nil, bad("the body is not an object")
@@ -295,14 +295,20 @@ func pointer(n *node, what string) ([]string, *Refusal) {
 var fixed = [][]string{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}, {"metadata", "uid"}, {"metadata", "generateName"}}
 
 // checkOperations refuses a JSON patch that would write the name of the object,
-// or replace what the name stands in.
-func checkOperations(tree *node) error {
+// or replace what the name stands in; and one that would carry a value to where
+// it is shown, or tell whether a value of a Secret is as somebody guesses.
+func checkOperations(tree *node, secret bool) error {
 	list, err := operations(tree)
 	if err != nil {
 		return err
 	}
 	for i, o := range list {
-		if o.op == "test" {
+		switch {
+		case secret && (o.op == "copy" || o.op == "move" || o.op == "test" && !versioned(o.path)):
+			return refuse(statusForbidden, "use add, replace and remove", "operation %d of the patch: %s is not let through for a Secret, whose values it could show", i, o.op)
+		case (o.op == "copy" || o.op == "move") && prefix(o.path, []string{"metadata"}) && !sameMap(o.path, o.from):
+			return refuse(statusForbidden, "write the value with add or replace", "operation %d of the patch may not %s what stands elsewhere into /metadata", i, o.op)
+		case o.op == "test":
 			continue
 		}
 		writes := [][]string{o.path}
@@ -318,6 +324,17 @@ func checkOperations(tree *node) error {
 		}
 	}
 	return nil
+}
+
+// versioned reports whether a pointer is to what tells one state of an object
+// from another.
+func versioned(path []string) bool {
+	return len(path) == 2 && path[0] == "metadata" && (path[1] == "uid" || path[1] == "resourceVersion" || path[1] == "generation")
+}
+
+// sameMap reports whether two pointers are to labels, or to annotations, both.
+func sameMap(a, b []string) bool {
+	return len(a) == 3 && len(b) == 3 && b[0] == "metadata" && a[1] == b[1] && (a[1] == "labels" || a[1] == "annotations")
 }
 
 // prefix reports whether path begins with all of p.

@@ -26,6 +26,26 @@ func (r *Request) Live() (path string, ok bool) {
 	return objectPath(r.Path, f.parts), true
 }
 
+// rehearsedSubresources are those whose writes the API server can try out
+// without keeping anything (dryRun).
+var rehearsedSubresources = set([]string{"", "status", "scale", "ephemeralcontainers", "resize", "approval"})
+
+// Rehearsable reports whether the API server itself, where it serves the group,
+// keeps nothing of the request when it is told so by dryRun. Reviews and tokens
+// are not among that: they are made all the same.
+func (r *Request) Rehearsable() bool {
+	f, err := r.inspect()
+	if err != nil || !f.IsResource || f.proxied() || f.stream() != "" || !rehearsedSubresources[f.Subresource] {
+		return false
+	}
+	switch f.Verb {
+	case "create", "update", "patch":
+	default:
+		return false
+	}
+	return f.Group != "authentication.k8s.io" && f.Group != "authorization.k8s.io" && (f.Group != "" || f.Resource != "bindings")
+}
+
 // pinned reports whether the request is a write of one object that is there.
 func (f *facts) pinned(r *Request) bool {
 	if !f.IsResource || !named(f.parts) || f.proxied() || f.stream() != "" {
