@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -309,4 +311,61 @@ func TestKubernetesMoreClients(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestKubernetesTogether has three people look at a cluster with k9s at once,
+// while others list and watch: all of it keeps working.
+func TestKubernetesTogether(t *testing.T) {
+	h := openCluster(t, func(c *harness.Config, _ *kubetest.Cluster) { c.Masking = clusterMasks })
+	h.admin(pod("talks", "while true; do echo line; sleep 0.2; done"), "apply", "-f", "-")
+	h.running("talks")
+	program, err := kubetest.Program("k9s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, name := range []string{"ada", "bob", "dora"} {
+		c, err := h.gate.SignIn(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		file := filepath.Join(dir, "kubeconfig")
+		if err := h.through(c.Token).Kubeconfig(file); err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+			defer cancel()
+			cmd := kubetest.Command(ctx, "script", file, dir, "-qefc", "stty rows 40 cols 160; exec "+program+" --kubeconfig "+file+" -n dev -c pods", "/dev/null")
+			cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_STATE_HOME="+dir, "XDG_CACHE_HOME="+dir, "USER="+name)
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				for _, keys := range []string{"", ":secrets\r", ":configmaps\r", ":events\r", ":pods\r", "\x03"} {
+					time.Sleep(3 * time.Second)
+					_, _ = io.WriteString(in, keys)
+				}
+			}()
+			out, _ := cmd.CombinedOutput()
+			if !bytes.Contains(out, []byte("talks")) || !bytes.Contains(out, []byte("kube-root-ca.crt")) {
+				t.Errorf("k9s of %s shows neither the pod nor the configmap:\n%.3000q", name, out)
+			}
+		})
+		all.Go(func() {
+			a := h.through(c.Token)
+			for range 5 {
+				for _, args := range [][]string{{"get", "pods", "-A"}, {"logs", "talks", "--tail", "1"}, {"get", "configmaps", "-o", "yaml"}} {
+					r, err := a.Kubectl(t.Context(), "1.37", nil, args...)
+					if err != nil || r.Status != 0 {
+						t.Errorf("%s: %v %v %+v", name, args, err, r)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
 }
