@@ -323,25 +323,25 @@ func (l *relay) filtered(f Filter, from io.Reader, hold time.Duration, send func
 		b   []byte
 		err error
 	}
-	pieces, taken := make(chan piece), make(chan struct{})
+	pieces := make(chan piece)
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
-		buf := make([]byte, chunk)
-		for {
-			n, err := from.Read(buf)
-			l.see(buf[:n])
+		// One buffer is read into while the other is worked on: a piece is taken
+		// once the one before it is done with.
+		var bufs [2][]byte
+		for i := 0; ; i = 1 - i {
+			if bufs[i] == nil {
+				bufs[i] = make([]byte, chunk)
+			}
+			n, err := from.Read(bufs[i])
+			l.see(bufs[i][:n])
 			select {
-			case pieces <- piece{buf[:n], err}:
+			case pieces <- piece{bufs[i][:n], err}:
 			case <-done:
 				return
 			}
 			if err != nil {
-				return
-			}
-			select {
-			case <-taken:
-			case <-done:
 				return
 			}
 		}
@@ -368,7 +368,6 @@ func (l *relay) filtered(f Filter, from io.Reader, hold time.Duration, send func
 			if !send(out) || p.err != nil {
 				return
 			}
-			taken <- struct{}{}
 			if f.Held() > 0 {
 				wait.Reset(hold)
 			} else {
