@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -106,6 +107,19 @@ func TestKubernetesIdentity(t *testing.T) {
 	h := openCluster(t, func(c *harness.Config, k *kubetest.Cluster) {
 		ca := c.Clusters[0].CA
 		c.Clusters = append(c.Clusters, harness.Cluster{Name: "seen", Address: c.Clusters[0].Address, CA: ca, Token: k.AdminToken, Fields: map[string]any{"impersonate": map[string]any{"user_prefix": "corp:", "group_prefix": "corp:"}}})
+		user, err := k.User("gate", "system:masters")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		for name, b := range map[string][]byte{"cert.pem": user.Client.Cert, "key.pem": user.Client.Key, "plugin": []byte("#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"'$GATE_TOKEN'\"}}'\n")} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Clusters = append(c.Clusters,
+			harness.Cluster{Name: "by-certificate", Address: c.Clusters[0].Address, CA: ca, Fields: map[string]any{"client_cert": filepath.Join(dir, "cert.pem"), "client_key": filepath.Join(dir, "key.pem")}},
+			harness.Cluster{Name: "by-plugin", Address: c.Clusters[0].Address, CA: ca, Fields: map[string]any{"exec": map[string]any{"command": filepath.Join(dir, "plugin"), "env": map[string]string{"GATE_TOKEN": k.AdminToken}}}})
 		c.Clusters = append(c.Clusters, harness.Cluster{Name: "stale", Address: c.Clusters[0].Address, CA: ca, Token: "not-a-token-that-is-known-0123456789"})
 	})
 	// A role for the group of the person, and no other.
@@ -160,6 +174,15 @@ func TestKubernetesIdentity(t *testing.T) {
 			}
 		}
 	}
+	h.admin(pod("talks", "sleep 1000"), "apply", "-f", "-")
+	h.running("talks")
+	for _, cluster := range []string{"by-certificate", "by-plugin"} {
+		for _, args := range [][]string{{"get", "pods", "-n", "dev"}, {"exec", "-n", "dev", "talks", "--", "echo", "talks"}} {
+			if out, err := plugin("1.37", append([]string{"--context", cluster}, args...)...); err != nil || !strings.Contains(out, "talks") {
+				t.Errorf("%s: %v %s", cluster, err, out)
+			}
+		}
+	}
 	if out, err := plugin("1.37", "--context", "stale", "get", "pods"); err == nil || !strings.Contains(out, "does not take doorward's own credential") {
 		t.Errorf("a stale credential of doorward's: %v %s", err, out)
 	}
@@ -206,6 +229,12 @@ func TestKubernetesFaults(t *testing.T) {
 			w.Header().Set("Upgrade", "websocket")
 			w.Header().Set("Connection", "Upgrade")
 			w.WriteHeader(http.StatusSwitchingProtocols)
+		case strings.HasSuffix(r.URL.Path, "/configmaps/zipped"):
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			io.WriteString(z, `{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"zipped"},"data":{"a":"lovelace@corp.example"}}`)
+			z.Close()
 		case strings.HasSuffix(r.URL.Path, "/configmaps/deep"):
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, strings.Repeat(`{"a":`, 100000))
@@ -230,6 +259,9 @@ func TestKubernetesFaults(t *testing.T) {
 		return res.StatusCode, string(b), err
 	}
 	if code, text, err := ask("rogue", "/api/v1/namespaces/dev/configmaps/ok"); code != 200 || err != nil {
+		t.Errorf("%d %s %v", code, text, err)
+	}
+	if code, text, err := ask("rogue", "/api/v1/namespaces/dev/configmaps/zipped"); code != 200 || err != nil || !strings.Contains(text, "[EMAIL]") {
 		t.Errorf("%d %s %v", code, text, err)
 	}
 	for name, want := range map[string]string{"redirect": "does not go there", "switch": "does not go there", "binary": "cannot be masked"} {

@@ -30,6 +30,7 @@ if [ "${1:-}" != demo ]; then
   need openssh-server test -x /usr/sbin/sshd
   need openssh-client command -v ssh
   need rsync command -v rsync
+  need ansible-core command -v ansible
 fi
 
 if [ "${#packages[@]}" -gt 0 ]; then

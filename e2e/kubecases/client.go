@@ -229,8 +229,8 @@ type seen struct {
 	garbled error // what came is not HTTP
 }
 
-// run does the steps that send. dialTo gives a connection to the endpoint; live
-// is called while an answer without an end comes.
+// run does the steps that send, at an endpoint that conf trusts. live, where it
+// is not nil, is called while an answer without an end comes.
 func run(ctx context.Context, steps []Step, e endpoint, conf *tls.Config, live func(line)) (*seen, error) {
 	s := &seen{}
 	var c *client

@@ -238,3 +238,17 @@ func TestReached(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRaw wants the endpoint to be put into any bytes, and no other byte to be
+// lost.
+func FuzzRaw(f *testing.F) {
+	for _, s := range []string{"", "GET", "GET /a HTTP/1.1\r\n\r\n", "POST /a HTTP/1.1\nContent-Length: 3\n\nabcGET /b HTTP/1.1\n\n", "\n\n\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := raw(b, endpoint{addr: "h", prefix: "/t"})
+		if len(m.bytes) < len(b) || len(m.lines) > 1+bytes.Count(b, []byte("\n")) {
+			t.Errorf("%q became %q with %d requests", b, m.bytes, len(m.lines))
+		}
+	})
+}

@@ -55,9 +55,7 @@ func (w *world) start(ctx context.Context) error {
 	if w.rogue, err = startRogue(); err != nil {
 		return err
 	}
-	// An old etcd does not say how far it is, for which watches of what nobody
-	// writes wait in vain where there is a cache.
-	if w.cluster, err = kubetest.Start(ctx, kubetest.Options{Server: []string{"--watch-cache=false"}}); err != nil {
+	if w.cluster, err = kubetest.Start(ctx, kubetest.Options{}); err != nil {
 		return err
 	}
 	me, err := w.cluster.User(fixtureUser, "system:masters")
