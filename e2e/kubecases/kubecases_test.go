@@ -32,7 +32,7 @@ func TestRequestAt(t *testing.T) {
 		"raw, bare LF":    {Request{Raw: text("GET /a HTTP/1.1\nHost: h\n\n")}, "GET /t/a HTTP/1.1\nAuthorization: Bearer abc\nHost: h\n\n", 1},
 		"two":             {Request{Raw: text("POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /b HTTP/1.1\r\n\r\n")}, "POST /t/a HTTP/1.1\r\n" + auth + "Content-Length: 2\r\n\r\nxyGET /t/b HTTP/1.1\r\n" + auth + "\r\n", 2},
 		"no plain length": {Request{Raw: text("POST /a HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\n\r\n")}, "POST /t/a HTTP/1.1\r\n" + auth + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\n\r\n", 1},
-		"no end":          {Request{Raw: text("GET /a")}, "GET /t/a\n", 1},
+		"no end":          {Request{Raw: text("GET /a")}, "GET /t/a", 1},
 		"hexadecimal":     {Request{RawHex: text(hex.EncodeToString([]byte("GET /\xff HTTP/1.1\r\n\r\n")))}, "GET /t/\xff HTTP/1.1\r\n" + auth + "\r\n", 1},
 	} {
 		m, err := c.in.at(here)

@@ -84,7 +84,8 @@ func raw(b []byte, e endpoint) message {
 	var m message
 	for len(b) > 0 {
 		first, rest, ended := bytes.Cut(b, []byte("\n"))
-		parts := bytes.SplitN(bytes.TrimRight(first, "\r"), []byte(" "), 3)
+		asked := bytes.TrimRight(first, "\r")
+		parts := bytes.SplitN(asked, []byte(" "), 3)
 		if len(parts) < 2 || len(parts[0]) == 0 {
 			break // it is no request
 		}
@@ -96,10 +97,11 @@ func raw(b []byte, e endpoint) message {
 		m.lines = append(m.lines, l)
 		parts[1] = []byte(e.target(l.target))
 		m.bytes = append(m.bytes, bytes.Join(parts, []byte(" "))...)
-		m.bytes = append(m.bytes, end...)
+		m.bytes = append(m.bytes, first[len(asked):]...)
 		if b = nil; !ended {
 			break
 		}
+		m.bytes = append(m.bytes, '\n')
 		m.bytes = append(m.bytes, e.authorization(end)...)
 		head, length := headOf(rest)
 		m.bytes = append(m.bytes, rest[:head]...)

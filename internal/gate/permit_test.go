@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,5 +96,49 @@ func TestRowLimitsCutExactly(t *testing.T) {
 	}
 	if d := r.Over(); d.Code != "54000" || d.Decision != "deny" {
 		t.Fatalf("got %+v", d)
+	}
+}
+
+// A rehearsal is for what people are to decide on, and nothing else; it is
+// recorded, and says what it is.
+func TestRehearsals(t *testing.T) {
+	h := newHouse(t)
+	s := h.open(t)
+	rehearse := func(text string) (*Permit, error) {
+		st, err := s.Read(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Rehearse(t.Context(), Request{Frames: []byte(text), Acts: []Act{{Statement: st}}})
+	}
+	for _, text := range []string{"SELECT 1", "DROP ALL"} {
+		if p, err := rehearse(text); err == nil {
+			t.Errorf("%s: a permit %+v", text, p)
+		}
+	}
+	before := h.ledger.kinds()
+	p, err := rehearse("UPDATE t")
+	if err != nil || !p.Rehearsal() || p.Reads() {
+		t.Fatalf("%+v %v", p, err)
+	}
+	if now := h.ledger.kinds(); now == before || !strings.HasSuffix(now, string(doorward.EventIntent)) {
+		t.Errorf("the record has %q", now)
+	}
+	if got, err := p.Spend(s); err != nil || string(got) != "UPDATE t" {
+		t.Errorf("%q %v", got, err)
+	}
+	if held, err := h.try(t.Context(), s, "SELECT 1"); err != nil || held.Rehearsal() {
+		t.Errorf("%+v %v", held, err)
+	}
+}
+
+// What is refused is kept, but not at any length.
+func TestRefusedTextsAreBounded(t *testing.T) {
+	long := strings.Repeat("x", maxRefused+1)
+	if got := shownOfRefused(long); len(got) > maxRefused+200 || !strings.Contains(got, "65537 bytes, sha256 ") {
+		t.Errorf("%d bytes: …%s", len(got), got[len(got)-120:])
+	}
+	if short := strings.Repeat("x", maxRefused); shownOfRefused(short) != short {
+		t.Error("a short one was changed")
 	}
 }
