@@ -66,8 +66,8 @@ func (f *facts) pinned(r *Request) bool {
 // and this resourceVersion when it is done. A write that has no way of saying
 // so, or says otherwise already, is an error.
 //
-// A delete and an eviction get preconditions, a JSON patch begins with tests,
-// and everything else has both in its metadata.
+// A delete and an eviction get preconditions (an eviction the uid alone), a JSON
+// patch begins with tests, and everything else has both in its metadata.
 func (r *Request) Pin(uid, resourceVersion string) (*Request, error) {
 	f, err := r.inspect()
 	if err != nil {
@@ -97,7 +97,9 @@ func (r *Request) Pin(uid, resourceVersion string) (*Request, error) {
 			options = newObject()
 			body.set("deleteOptions", options)
 		}
-		err = pinUnder(options, "preconditions", uid, resourceVersion)
+		// The API server marks the pod before it deletes it, and others answer to
+		// that: an eviction of the version that was seen would fail by chance.
+		err = pinUnder(options, "preconditions", uid, "")
 	case r.ContentType == typeJSONPatch:
 		err = pinPatch(body, uid, resourceVersion)
 	default:
@@ -145,7 +147,8 @@ func deleteBody(q url.Values) *node {
 	return body
 }
 
-// pinUnder sets uid and resourceVersion in an object below the key.
+// pinUnder sets uid and, unless it is "", resourceVersion in an object below
+// the key.
 func pinUnder(body *node, key, uid, resourceVersion string) error {
 	in := body.get(key)
 	if in == nil || key == "preconditions" && in.kind == nullNode {
@@ -156,6 +159,9 @@ func pinUnder(body *node, key, uid, resourceVersion string) error {
 		return bad("%s is not an object", key)
 	}
 	for _, p := range [][2]string{{"uid", uid}, {"resourceVersion", resourceVersion}} {
+		if p[1] == "" {
+			continue
+		}
 		if err := pinField(in.get(p[0]), key+"."+p[0], p[1]); err != nil {
 			return err
 		}
@@ -180,6 +186,9 @@ func pinPatch(tree *node, uid, resourceVersion string) error {
 	}
 	var head []*node
 	for _, p := range [][2]string{{"uid", uid}, {"resourceVersion", resourceVersion}} {
+		if p[1] == "" {
+			continue
+		}
 		for _, o := range list {
 			if o.op == "test" && slices.Equal(o.path, []string{"metadata", p[0]}) {
 				if err := pinField(o.value, "the test of /metadata/"+p[0], p[1]); err != nil {
