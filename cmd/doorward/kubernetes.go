@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"k8s.io/client-go/rest"
 	clientcmd "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
@@ -164,7 +165,7 @@ func (h *house) listenKubernetes(ctx context.Context) (*adapter.Server, net.Addr
 	conf.NextProtos = []string{"h2", "http/1.1"}
 	srv := adapter.New(adapter.Options{Gate: h.gate, Cluster: h.targets.clusterOf, ShowSecrets: h.targets.showsSecrets, Log: h.log})
 	go func() {
-		if err := srv.Serve(tls.NewListener(l, conf)); err != nil && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
+		if err := srv.Serve(tls.NewListener(netutil.LimitListener(l, maxConns), conf)); err != nil && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
 			h.log.Error("the listener for clusters ended", "error", err)
 		}
 	}()

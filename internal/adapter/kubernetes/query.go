@@ -32,6 +32,7 @@ type query struct {
 	req      *classify.Request
 	at       classify.Attributes
 	warnings []string
+	size     int64
 	protobuf bool // the client takes nothing but protobuf
 	refused  int  // HTTP status of a refusal that is not the gate's
 
@@ -54,6 +55,7 @@ func (q *query) serve() {
 	s := q.lane.Session
 	s.Busy(true)
 	defer s.Busy(false)
+	defer func() { q.srv.bodies.Add(-q.size) }()
 	err := q.answer()
 	if err == nil {
 		return
@@ -143,6 +145,14 @@ func (q *query) read() error {
 // is what people can read, and it is that which is sent.
 func (q *query) body() ([]byte, error) {
 	ctl := http.NewResponseController(q.w)
+	// What it says of its size is taken, up to what it may be, until it is done.
+	q.size = classify.MaxBody
+	if n := q.r.ContentLength; n >= 0 && n < q.size {
+		q.size = n
+	}
+	if q.srv.bodies.Add(q.size) > maxBodies {
+		return nil, &doorward.Denial{Decision: "error", Reason: "too many large requests at once", Hint: "Try again shortly.", Retry: true, Code: "53300"}
+	}
 	_ = ctl.SetReadDeadline(time.Now().Add(bodyWait))
 	b, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, classify.MaxBody))
 	if err != nil {

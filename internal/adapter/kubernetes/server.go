@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/doorward/doorward"
@@ -27,6 +28,7 @@ const (
 	writeWait  = 5 * time.Minute // for a client that does not read
 	maxHeader  = 64 << 10
 	tokenLimit = 16 << 10
+	maxBodies  = 512 << 20 // bytes of all requests together
 )
 
 // Options wires the adapter.
@@ -43,9 +45,10 @@ type Options struct {
 // Server serves the clients of clusters. A cluster is the first part of the
 // path: https://doorward:16443/TARGET.
 type Server struct {
-	opt   Options
-	http  *http.Server
-	conns sync.Map // of net.Conn to *lanes
+	opt    Options
+	http   *http.Server
+	conns  sync.Map     // of net.Conn to *lanes
+	bodies atomic.Int64 // bytes of requests that are being read, judged or held
 }
 
 // New makes a server. Serve it with [Server.Serve].

@@ -20,7 +20,10 @@ import (
 const maxTurned = 64 << 20
 
 // maxWarnings bounds what a cluster's own warnings add to an answer's head.
-const maxWarnings = 20
+const (
+	maxWarnings = 20
+	maxWarning  = 2 << 10 // bytes of one
+)
 
 // shape decides how an answer is read: the head that the client gets, and the
 // filter that its body goes through.
@@ -34,7 +37,7 @@ func (q *query) shape(resp *http.Response) (first []byte, f relay.Filter, err er
 		if i == maxWarnings {
 			break
 		}
-		h.Warnings = append(h.Warnings, s.Text(warnText(w)))
+		h.Warnings = append(h.Warnings, s.Text(warnText(w[:min(len(w), maxWarning)])))
 	}
 	isJSON := media(h.Type) == "application/json"
 	secrets := q.at.Group == "" && q.at.Resource == "secrets" && !q.srv.opt.ShowSecrets(s.Target.Name)
