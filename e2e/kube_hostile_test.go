@@ -120,6 +120,39 @@ func TestKubernetesLeaving(t *testing.T) {
 	}
 }
 
+// TestKubernetesLeavingAnswers has more clients leave in the middle of an answer
+// than the target may have requests at once: others are still served, and
+// nothing of them stays.
+func TestKubernetesLeavingAnswers(t *testing.T) {
+	const most = 8
+	h := openCluster(t, func(c *harness.Config, _ *kubetest.Cluster) {
+		c.Masking = clusterMasks
+		c.Clusters[0].Fields = map[string]any{"max_requests": most}
+	})
+	h.admin(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"big"},"data":{"a":"`+strings.Repeat("0123456789abcdef", 50000)+`"}}`, "create", "-f", "-")
+	for n := range 10 {
+		h.admin(fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"big%d"},"data":{"a":"%s"}}`, n, strings.Repeat("0123456789abcdef", 50000)), "create", "-f", "-")
+	}
+	for range most + 4 {
+		conf := h.gate.TLS()
+		conf.NextProtos = []string{"http/1.1"}
+		c, err := tls.Dial("tcp", h.gate.Kubernetes, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /%s/api/v1/namespaces/dev/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nAccept: application/json\r\n\r\n", ordersCluster, h.via.Token)
+		if _, err := io.ReadFull(c, make([]byte, 1024)); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	until(t, "nothing of them stays", func() bool {
+		l, err := h.ada.Sessions(t.Context(), "live=true")
+		return err == nil && len(l) == 0
+	})
+	h.good("1.37", "", "get", "configmaps", "-o", "name")
+}
+
 // TestKubernetesOneApproval has many ask for the same at once, and another make
 // the object that was to be made.
 func TestKubernetesOneApproval(t *testing.T) {

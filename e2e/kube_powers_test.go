@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -279,6 +280,24 @@ func TestKubernetesMasking(t *testing.T) {
 			hidden(t, "cp", string(b))
 			if st, err := os.Stat(filepath.Join(dir, "d", "zeros")); err != nil || st.Size() != 70000 {
 				t.Errorf("cp: %v %v", st, err)
+			}
+			for _, words := range [][]string{{"tar", "-cf", "-", "d"}, {"tar", "-c", "-f", "-", "d"}, {"tar", "--create", "--file=-", "d"}, {"tar", "c", "d"}} {
+				out := h.good(v, "", append([]string{"exec", "talks", "--"}, words...)...)
+				hidden(t, strings.Join(words, " "), out)
+				files := tar.NewReader(strings.NewReader(out))
+				for {
+					head, err := files.Next()
+					if err == io.EOF {
+						break
+					}
+					if err != nil {
+						t.Errorf("%v writes no archive any more: %v", words, err)
+						break
+					}
+					if b, err := io.ReadAll(files); err != nil || int64(len(b)) != head.Size {
+						t.Errorf("%v: %s: %v", words, head.Name, err)
+					}
+				}
 			}
 			if r := h.kubectl(v, "", "port-forward", "talks", "0:80"); r.Status == 0 || !strings.Contains(r.Stderr, "masked") {
 				t.Errorf("a forward that cannot be masked: %+v", r)

@@ -163,14 +163,30 @@ func (g *Gate) begin(ctx context.Context, s *Session, h doorward.Header) error {
 	ev := s.event(doorward.EventSessionOpen)
 	ev.Fields = map[string]string{"remote": h.Remote, "application": s.application}
 	if _, err := g.appendWait(ctx, ev); err != nil {
-		return g.fault("ledger", err)
+		return g.undo(s, g.fault("ledger", err))
 	}
 	tape, err := g.opt.Recorder.Open(ctx, h)
 	if err != nil {
-		return g.fault("recorder", err)
+		return g.undo(s, g.fault("recorder", err))
 	}
 	s.tape = tape
 	return nil
+}
+
+// undo closes what was begun of a session that could not be opened, as far as it
+// can: the index and the log must not show one that is not there.
+func (g *Gate) undo(s *Session, why *doorward.Denial) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ev := s.event(doorward.EventSessionClose)
+	ev.Reason = "it could not be opened: " + why.Reason
+	if _, err := g.opt.Ledger.Append(ctx, ev); err != nil {
+		g.opt.Log.Error("the end of a session could not be recorded", "session", s.id, "error", err)
+	}
+	if err := g.opt.Registry.EndSession(ctx, SessionEnd{ID: s.id, Ended: g.opt.Now(), Why: ev.Reason}); err != nil {
+		g.opt.Log.Error("the end of a session could not be written to the index", "session", s.id, "error", err)
+	}
+	return why
 }
 
 func (g *Gate) turnAway(ctx context.Context, id doorward.Identity, h Hello, reason, hint string) error {

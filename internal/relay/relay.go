@@ -98,6 +98,8 @@ type relay struct {
 	cut   *doorward.Denial
 	fault error
 	stop  sync.Once
+
+	halted chan struct{} // closed once it was told to end
 }
 
 // Run relays a process that the permit started, to its end. abort ends the
@@ -106,7 +108,7 @@ type relay struct {
 // has to be told.
 func Run(c Client, p *gate.Permit, proc Process, abort func()) error {
 	defer proc.Close()
-	l := &relay{c: c, abort: abort, proc: proc, p: p, r: p.Reply()}
+	l := &relay{c: c, abort: abort, proc: proc, p: p, r: p.Reply(), halted: make(chan struct{})}
 	if err := l.r.Durable(c.Session.Context()); err != nil {
 		return errors.Join(err, l.r.Done("connection lost"))
 	}
@@ -159,7 +161,14 @@ func Run(c Client, p *gate.Permit, proc Process, abort func()) error {
 		}
 	case <-drained:
 		// It closed its output and goes on: it is watched to its end.
-		end = <-proc.Ended()
+		select {
+		case end = <-proc.Ended():
+		case <-l.halted:
+			select {
+			case end = <-proc.Ended():
+			case <-time.After(endWait):
+			}
+		}
 	}
 	close(over)
 	side.Wait()
@@ -240,6 +249,7 @@ func (l *relay) broken(err error) {
 // halt ends what runs at the target: first by a signal, then by closing it.
 func (l *relay) halt() {
 	l.stop.Do(func() {
+		close(l.halted)
 		go func() {
 			_ = l.proc.Signal("TERM")
 			_ = l.proc.Signal("KILL")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -203,7 +204,10 @@ func (q *query) accept() error {
 		case "*/*", "application/*":
 			json = append(json, "application/json")
 		case protobufType:
-			if strings.Contains(strings.ToLower(part), "as=") { // a table or metadata in protobuf
+			// A table, or metadata alone, has no form in protobuf here; nor do the
+			// events of a watch.
+			if strings.Contains(strings.ToLower(part), "as=") || q.at.Verb == "watch" {
+				other = true
 				continue
 			}
 			q.protobuf = true
@@ -282,7 +286,11 @@ func (srv *Server) unreached(s *gate.Session, err error) (*doorward.Denial, int)
 	if ended := s.Err(); ended != nil {
 		return &doorward.Denial{Decision: "deny", Reason: ended.Error(), Code: "28000"}, 0
 	}
-	srv.opt.Log.Error("target does not answer", "target", s.Target.Name, "session", s.ID(), "error", err)
+	level := slog.LevelError
+	if errors.Is(err, context.Canceled) { // the client left
+		level = slog.LevelDebug
+	}
+	srv.opt.Log.Log(context.Background(), level, "target does not answer", "target", s.Target.Name, "session", s.ID(), "error", err)
 	d := &doorward.Denial{Decision: "error", Reason: "the cluster cannot be reached", Hint: "The operator finds the reason in doorward's log.", Retry: true}
 	switch {
 	case errors.Is(err, upstream.ErrRedirect):

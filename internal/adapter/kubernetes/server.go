@@ -24,6 +24,7 @@ const (
 	maxLanes   = 256 // sessions of one connection
 	maxIdle    = 16  // of these, without a request
 	headerWait = 10 * time.Second
+	openWait   = 15 * time.Second
 	idleWait   = 3 * time.Minute
 	writeWait  = 5 * time.Minute // for a client that does not read
 	maxHeader  = 64 << 10
@@ -170,7 +171,10 @@ func (ls *lanes) ended(l *lane) {
 // open opens a session.
 func (srv *Server) open(r *http.Request, target, token string) (*lane, error) {
 	l := &lane{sink: &sink{}}
-	s, err := srv.opt.Gate.Open(r.Context(), gate.Hello{
+	// A client that leaves in the middle must not leave half a session behind.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), openWait)
+	defer cancel()
+	s, err := srv.opt.Gate.Open(ctx, gate.Hello{
 		Credential:  doorward.Credential{Protocol: "kubernetes", Secret: token, Remote: r.RemoteAddr, Secure: r.TLS != nil},
 		Target:      target,
 		Application: printable(application(r)),

