@@ -32,7 +32,7 @@ const ordersCluster = "orders-cluster"
 // what is scaled or deleted there waits for a yes; Secrets may be read, masked.
 var clusterRules = []any{
 	map[string]any{"name": "reads", "targets": []string{"*"}, "when": "effect.read_only", "then": "allow", "limits": map[string]any{"rows": 100000, "bytes": "1GiB"}},
-	map[string]any{"name": "runs", "targets": []string{"*"}, "when": "effect.kinds.exists(k, k in ['create pods/exec', 'get pods/exec', 'create pods/attach', 'get pods/attach', 'create pods/portforward', 'get pods/portforward'])", "then": "allow"},
+	map[string]any{"name": "runs", "targets": []string{"*"}, "when": "effect.kinds.exists(k, k in ['create pods/exec', 'create pods/attach', 'create pods/portforward'])", "then": "allow"},
 	map[string]any{"name": "writes", "targets": []string{"*"}, "when": "effect.complete && effect.writes && !effect.scale_to_zero && !effect.rbac && !effect.token && effect.verbs.all(v, v in ['create', 'update', 'read']) && effect.objects.all(o, !o.kind.startsWith('deployments') || o.name != 'dev/held')", "then": "allow"},
 	map[string]any{"name": "held", "targets": []string{"*"}, "when": "effect.complete && effect.writes && !effect.rbac && !effect.delete_collection && !effect.deletes_namespace && ('delete' in effect.verbs || effect.objects.exists(o, o.name == 'dev/held'))", "then": "review", "reviewers": map[string]any{"groups": []string{"dba"}}},
 	map[string]any{"name": "no-zero", "targets": []string{"*"}, "when": "effect.scale_to_zero", "then": "deny", "reason": "nothing is scaled to zero here", "hint": "Scale it to 1."},

@@ -93,7 +93,8 @@ func impersonate(i *config.Impersonate, s *gate.Session) (rest.ImpersonationConf
 	id := &s.Identity
 	out := rest.ImpersonationConfig{UserName: i.UserPrefix + id.Name, Extra: map[string][]string{"doorward-session": {s.ID()}, "doorward-subject": {printable(id.Subject)}}}
 	own := func(name string) bool {
-		return name == "" || strings.HasPrefix(name, "system:") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+		// HTTP takes blanks at the ends of a header away.
+		return name == "" || name != strings.TrimSpace(name) || strings.HasPrefix(name, "system:") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
 	}
 	if own(out.UserName) {
 		return out, upstream.ErrAs

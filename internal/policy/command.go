@@ -35,7 +35,7 @@ type wordPattern struct {
 
 // carriers are kinds that say how a plain command gets to where it runs, and
 // nothing about what it does: exec into a pod, with or without standard input.
-var carriers = map[string]bool{"get pods/exec": true, "create pods/exec": true, "stdin": true}
+var carriers = map[string]bool{"create pods/exec": true, "stdin": true}
 
 // plainCommand reports whether the effect is one plain command without a
 // terminal.

@@ -245,7 +245,7 @@ func TestCommandsInPods(t *testing.T) {
 		want  doorward.Outcome
 	}{
 		{[]string{"create pods/exec", "exec"}, "dev/p1", doorward.Allow},
-		{[]string{"get pods/exec", "exec", "stdin"}, "dev/p1", doorward.Allow},
+		{[]string{"create pods/exec", "exec", "stdin"}, "dev/p1", doorward.Allow},
 		{[]string{"create pods/exec", "exec"}, "prod/p1", doorward.Deny},
 		{[]string{"create pods/exec", "exec", "pty"}, "dev/p1", doorward.Deny},
 		{[]string{"create pods/exec", "script"}, "dev/p1", doorward.Deny},

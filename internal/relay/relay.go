@@ -16,6 +16,7 @@ import (
 
 const (
 	chunk     = 32 << 10
+	bulkChunk = 128 << 10              // of an answer that is read as a whole
 	lineWait  = 100 * time.Millisecond // how long a line without its end is held back
 	ptyWait   = 30 * time.Millisecond  // the same in front of a person
 	endWait   = 5 * time.Second        // for the rest of the output after the end was told
@@ -58,6 +59,7 @@ type Client struct {
 	Guard    func(func()) // runs what may not take the process down with it
 	First    []byte       // frames to be released before anything else, such as a head
 	Code     string       // what the record says of a process that ended well; "" for nothing
+	Bulk     bool         // output comes without pauses, to an end: it is moved in large pieces
 	Filter   Filter       // what standard output goes through; nil: the session's own masking of text
 }
 
@@ -311,9 +313,9 @@ func (l *relay) output(kind byte, from io.Reader) {
 		return true
 	}
 	if f == nil { // nothing is looked for
-		buf := make([]byte, chunk)
+		buf := make([]byte, l.chunk())
 		for {
-			n, err := from.Read(buf)
+			n, err := l.read(from, buf)
 			l.see(buf[:n])
 			if n > 0 && !send(buf[:n]) {
 				return
@@ -324,6 +326,24 @@ func (l *relay) output(kind byte, from io.Reader) {
 		}
 	}
 	l.filtered(f, from, hold, send)
+}
+
+func (l *relay) chunk() int {
+	if l.c.Bulk {
+		return bulkChunk
+	}
+	return chunk
+}
+
+// read reads what there is, or in bulk a whole buffer.
+func (l *relay) read(from io.Reader, buf []byte) (n int, err error) {
+	n, err = from.Read(buf)
+	for l.c.Bulk && err == nil && n < len(buf) {
+		var m int
+		m, err = from.Read(buf[n:])
+		n += m
+	}
+	return n, err
 }
 
 // filtered is output through a filter: a line without its end goes out when
@@ -342,9 +362,9 @@ func (l *relay) filtered(f Filter, from io.Reader, hold time.Duration, send func
 		var bufs [2][]byte
 		for i := 0; ; i = 1 - i {
 			if bufs[i] == nil {
-				bufs[i] = make([]byte, chunk)
+				bufs[i] = make([]byte, l.chunk())
 			}
-			n, err := from.Read(bufs[i])
+			n, err := l.read(from, bufs[i])
 			l.see(bufs[i][:n])
 			select {
 			case pieces <- piece{bufs[i][:n], err}:

@@ -37,9 +37,10 @@ type query struct {
 	protobuf bool // the client takes nothing but protobuf
 	refused  int  // HTTP status of a refusal that is not the gate's
 
-	mu   sync.Mutex
-	sent bool // the head of an answer was sent
-	live bool // each piece goes out at once: a watch, a log that is followed
+	mu    sync.Mutex
+	until time.Time // when a deadline for writing was last set
+	sent  bool      // the head of an answer was sent
+	live  bool      // each piece goes out at once: a watch, a log that is followed
 }
 
 // bodyWait bounds how long the body of a request may take to come.
@@ -171,6 +172,8 @@ func (q *query) body() ([]byte, error) {
 		return nil, q.refuse(q.line(), http.StatusBadRequest, "the body cannot be read: it is shorter than it says, or its chunks are not well formed", "")
 	}
 	_ = ctl.SetReadDeadline(time.Time{})
+	q.srv.bodies.Add(int64(len(b)) - q.size) // what it was bounded by, and did not have
+	q.size = int64(len(b))
 	if media(q.r.Header.Get("Content-Type")) != protobufType || len(b) == 0 {
 		return b, nil
 	}
@@ -345,7 +348,7 @@ func (q *query) relay(p *gate.Permit) error {
 		_ = resp.Body.Close()
 		return errors.Join(err, p.Reply().Done("not understood"))
 	}
-	client := relay.Client{Session: s, First: first, Filter: filter, Gone: q.gone, Guard: q.guard, Code: codeOf(resp)}
+	client := relay.Client{Session: s, First: first, Filter: filter, Bulk: !q.live, Gone: q.gone, Guard: q.guard, Code: codeOf(resp)}
 	err = relay.Run(client, p, upstream.Body(resp, cancel), cancel)
 	q.flush()
 	return err
@@ -374,7 +377,16 @@ func (q *query) receive(kind byte, body []byte) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ctl := http.NewResponseController(q.w)
-	_ = ctl.SetWriteDeadline(time.Now().Add(writeWait))
+	// Each setting goes through the connection's own goroutine.
+	if now := time.Now(); q.live || now.Sub(q.until) > time.Second {
+		q.until = now
+		_ = ctl.SetWriteDeadline(now.Add(writeWait))
+	}
+	if q.live {
+		// A watch may have nothing to say for longer than that: with HTTP/2 a
+		// deadline that passes ends the stream, whether anything is written or not.
+		defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
+	}
 	switch kind {
 	case frame.Head:
 		var h head
@@ -406,6 +418,8 @@ func (q *query) flush() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sent {
-		_ = http.NewResponseController(q.w).Flush()
+		ctl := http.NewResponseController(q.w)
+		_ = ctl.Flush()
+		_ = ctl.SetWriteDeadline(time.Time{})
 	}
 }

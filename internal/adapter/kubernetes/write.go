@@ -24,6 +24,9 @@ func (q *query) unmasked(text string) error {
 	if gate.HoldsSecretMarker(q.req.Body) {
 		return q.refuse(text, http.StatusUnprocessableEntity, reason, hint)
 	}
+	if q.lane.Detects() && q.req.Carries() {
+		return q.refuse(text, http.StatusForbidden, "a patch that copies or moves could show a value where it is not known for one, and what this target sends is masked", "Write the value with add or replace.")
+	}
 	if _, about := q.req.Live(); !about || len(q.req.Body) == 0 || !q.lane.Detects() {
 		return nil
 	}

@@ -326,6 +326,28 @@ func checkOperations(tree *node, secret bool) error {
 	return nil
 }
 
+// Carries reports whether the request is a JSON patch that copies or moves what
+// the object has: a value could come to where it is not known for what it is.
+func (r *Request) Carries() bool {
+	if r.ContentType != typeJSONPatch {
+		return false
+	}
+	tree, err := readJSON(r.Body)
+	if err != nil {
+		return true
+	}
+	list, err := operations(tree)
+	if err != nil {
+		return true
+	}
+	for _, o := range list {
+		if o.op == "copy" || o.op == "move" {
+			return true
+		}
+	}
+	return false
+}
+
 // versioned reports whether a pointer is to what tells one state of an object
 // from another.
 func versioned(path []string) bool {

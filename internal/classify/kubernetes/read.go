@@ -104,7 +104,11 @@ const bounded = doorward.VerbWrites | doorward.VerbAdmin
 
 // readResource gives the effect of a request about objects.
 func (r *Request) readResource(f *facts, env *Env, e *doorward.Effect) error {
-	e.Kinds = []string{f.Verb + " " + f.kind()}
+	name := f.Verb
+	if f.stream() != "" {
+		name = "create" // by whichever method: what the API server itself asks for
+	}
+	e.Kinds = []string{name + " " + f.kind()}
 	verb, traits := f.judge(r)
 	e.Traits = traits
 	e.Objects = []doorward.Object{{Kind: f.kind(), Name: f.objectName(), Verb: verb}}

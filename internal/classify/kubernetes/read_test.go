@@ -114,14 +114,14 @@ func TestRead(t *testing.T) {
 		{"GET /versions", "get path | path:/versions=read,admin"},
 
 		// streams
-		{"GET " + dev + "/pods/p1/exec?command=ls&command=-l", "get pods/exec, exec | command:ls=execute pods/exec:dev/p1=execute"},
+		{"GET " + dev + "/pods/p1/exec?command=ls&command=-l", "create pods/exec, exec | command:ls=execute pods/exec:dev/p1=execute"},
 		{"POST " + dev + "/pods/p1/exec?command=ls&stdin=true&tty=true", "create pods/exec, exec, stdin, pty | command:ls=execute pods/exec:dev/p1=execute"},
 		{"POST " + dev + "/pods/p1/exec?command=ls&stdin=0&tty=false", "create pods/exec, exec | command:ls=execute pods/exec:dev/p1=execute"},
 		{"POST " + dev + "/pods/p1/exec?command=sh", "create pods/exec, shell | command:sh=execute pods/exec:dev/p1=execute"},
 		{"POST " + dev + "/pods/p1/exec?command=sh&command=-c&command=ls%3B+id%0A", "create pods/exec, script | command:id=execute command:ls=execute command:sh=execute pods/exec:dev/p1=execute | multi_statement"},
 		{"POST " + dev + "/pods/p1/exec?command=sh&command=-c&command=eval+x", "create pods/exec, script | command:eval=execute command:sh=execute pods/exec:dev/p1=execute | incomplete"},
 		{"POST " + dev + "/pods/p1/exec?command=tar&command=cf&command=-&command=/etc", "create pods/exec, exec | command:tar=execute file:/etc=read pods/exec:dev/p1=execute"},
-		{"GET " + dev + "/pods/p1/attach?stdin=true", "get pods/attach, stdin | pods/attach:dev/p1=execute"},
+		{"GET " + dev + "/pods/p1/attach?stdin=true", "create pods/attach, stdin | pods/attach:dev/p1=execute"},
 		{"POST " + dev + "/pods/p1/portforward?ports=5432", "create pods/portforward | pods/portforward:dev/p1=execute | leaves"},
 		{"GET " + dev + "/pods/p1:8080/proxy/admin/", "get pods/proxy | pods/proxy:dev/p1:8080=execute | leaves"},
 		{"HEAD " + dev + "/services/db/proxy?a.b=1", "get services/proxy | services/proxy:dev/db=execute | leaves"},
