@@ -153,6 +153,39 @@ func TestKubernetesLeavingAnswers(t *testing.T) {
 	h.good("1.37", "", "get", "configmaps", "-o", "name")
 }
 
+// TestKubernetesNoOracle wants a denied write to make doorward look at nothing,
+// and to tell nothing of the object.
+func TestKubernetesNoOracle(t *testing.T) {
+	h := openCluster(t, func(c *harness.Config, _ *kubetest.Cluster) {
+		c.Masking = clusterMasks
+		c.Rules = []any{map[string]any{"name": "discovery", "targets": []string{"*"}, "when": "effect.kinds == ['discovery']", "then": "allow"},
+			map[string]any{"name": "blind", "targets": []string{"*"}, "when": "effect.kinds == ['patch services']", "then": "allow"}}
+	})
+	h.admin(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"hidden"},"data":{"a":"send the money to lovelace@corp.example at noon"}}`, "create", "-f", "-")
+	h.admin(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"hidden","annotations":{"a":"send the money to lovelace@corp.example at noon"}},"spec":{"ports":[{"port":80}]}}`, "create", "-f", "-")
+	at, err := h.kube.AuditSize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, guess := range []string{"noon", "night"} {
+		if code, text := h.send(http.MethodPatch, "/api/v1/namespaces/dev/configmaps/hidden", "application/merge-patch+json", `{"data":{"z":"send the money to [EMAIL] at `+guess+`"}}`); code != http.StatusForbidden {
+			t.Errorf("%s: %d %s", guess, code, text)
+		}
+		if code, text := h.send(http.MethodPatch, "/api/v1/namespaces/dev/services/hidden", "application/merge-patch+json", `{"metadata":{"annotations":{"z":"send the money to [EMAIL] at `+guess+`"}}}`); code != http.StatusOK {
+			t.Errorf("%s: %d %s", guess, code, text)
+		}
+	}
+	events, err := h.kube.Audit(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Agent == "doorward" && (e.Object.Resource == "configmaps" || e.Verb == "get" && e.Object.Resource == "services") {
+			t.Errorf("doorward looked: %s %s", e.Verb, e.URI)
+		}
+	}
+}
+
 // TestKubernetesOneApproval has many ask for the same at once, and another make
 // the object that was to be made.
 func TestKubernetesOneApproval(t *testing.T) {

@@ -246,11 +246,15 @@ func (q *query) ask(text string) (*gate.Permit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.unmasked(text); err != nil {
-		return nil, err
-	}
 	req := gate.Request{Frames: []byte(text), Acts: []gate.Act{{Statement: st}}, State: "none", Gone: q.gone, OnHold: q.onHold}
-	if s.Outcome(st) == doorward.Hold {
+	// What is denied is looked at no further: nothing of it may be learnt.
+	outcome := s.Outcome(st)
+	if outcome != doorward.Deny {
+		if err := q.unmasked(text); err != nil {
+			return nil, err
+		}
+	}
+	if outcome == doorward.Hold {
 		if err := q.bind(&req); err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/doorward/doorward"
+	classify "github.com/doorward/doorward/internal/classify/kubernetes"
 	"github.com/doorward/doorward/internal/gate"
 	"github.com/doorward/doorward/internal/upstream"
 )
@@ -31,8 +33,12 @@ func (q *query) unmasked(text string) error {
 		return nil
 	}
 	// Whoever read the object got some of its texts masked, and writes them back
-	// as they were shown.
+	// as they were shown. Who may not read it has nothing to write back, and must
+	// not learn from the answer what it holds.
 	s := q.lane.Session
+	if !q.mayRead() {
+		return nil
+	}
 	c, done, err := q.cluster()
 	if err != nil {
 		return err
@@ -59,6 +65,22 @@ func (q *query) unmasked(text string) error {
 		return q.refuse(text, http.StatusUnprocessableEntity, reason+": "+printable(word), hint)
 	}
 	return nil
+}
+
+// mayRead reports whether the rules let the object be read that the write is
+// about.
+func (q *query) mayRead() bool {
+	path, ok := q.req.Live()
+	if !ok {
+		return false
+	}
+	text, err := (&classify.Request{Method: http.MethodGet, Path: path}).Text()
+	if err != nil {
+		return false
+	}
+	s := q.lane.Session
+	r, err := s.Target.Dialect.Read(text, &s.State)
+	return err == nil && s.Outcome(&gate.Statement{Text: text, Reading: r}) == doorward.Allow
 }
 
 // bind makes a write that people decide on about the object as it is now: the
