@@ -247,11 +247,26 @@ func (l line) looked(e kubetest.Event) bool {
 	if err != nil || asked == nil || !l.writes() || e.User.Username != "admin" {
 		return false
 	}
+	if e.Verb == "get" && e.Object.Resource == "apiservices" && e.Object.Subresource == "" {
+		// Who serves the group that the request is about: another server may not
+		// know how to keep nothing.
+		group, version, ok := groupOf(asked.Path)
+		return ok && e.Object.Name == version+"."+group
+	}
 	if e.Verb == "get" {
 		o, ok := objectAt(asked.Path)
 		return ok && o.name != "" && e.Object.Subresource == "" && u.Path == o.path() || ok && u.Path == asked.Path && o.rest == "scale"
 	}
 	return u.Path == asked.Path && reflect.DeepEqual(u.Query()["dryRun"], []string{"All"}) && l.method != http.MethodDelete
+}
+
+// groupOf gives the API group and version of a path /apis/GROUP/VERSION/….
+func groupOf(path string) (group, version string, ok bool) {
+	parts := strings.Split(path, "/")
+	if len(parts) < 4 || parts[1] != "apis" {
+		return "", "", false
+	}
+	return parts[2], parts[3], true
 }
 
 // attrsOf is what the API server's audit makes of a request.
