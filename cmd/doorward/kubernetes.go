@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/netutil"
 	"k8s.io/client-go/rest"
@@ -126,24 +125,15 @@ func printable(s string) string {
 // clusterOf gives a session its cluster, within the target's bound of requests
 // at once.
 func (t *targets) clusterOf(ctx context.Context, s *gate.Session) (*upstream.Kubernetes, func(), error) {
-	x := t.get(s.Target.Name)
-	if x == nil || x.gate != s.Target {
-		return nil, nil, fmt.Errorf("target %s is not what it was when the session opened", s.Target.Name)
+	x, leave, err := t.enter(ctx, s)
+	var full *fullError
+	if errors.As(err, &full) {
+		err = upstream.ErrBusy
 	}
-	select {
-	case x.slots <- struct{}{}:
-	default:
-		wait := time.NewTimer(5 * time.Second)
-		defer wait.Stop()
-		select {
-		case x.slots <- struct{}{}:
-		case <-wait.C:
-			return nil, nil, upstream.ErrBusy
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		}
+	if err != nil {
+		return nil, nil, err
 	}
-	return x.cluster, func() { <-x.slots }, nil
+	return x.cluster, leave, nil
 }
 
 // showsSecrets reports whether a cluster's Secrets are shown with their values.

@@ -141,9 +141,28 @@ func (t *targets) dial(ctx context.Context, s *gate.Session, set upstream.Settin
 // slot takes one of the connections that a session's target may have, until
 // the session ends.
 func (t *targets) slot(ctx context.Context, s *gate.Session) (*target, error) {
-	x := t.get(s.Target.Name)
+	x, leave, err := t.enter(ctx, s)
+	if err == nil {
+		s.OnKill(leave)
+	}
+	return x, err
+}
+
+// fullError says that all that a target may have at once is in use.
+type fullError struct {
+	name string
+	most int
+}
+
+func (e *fullError) Error() string {
+	return fmt.Sprintf("target %s: all %d connections are in use", e.name, e.most)
+}
+
+// enter takes one of the places that a session's target has; leave gives it back.
+func (t *targets) enter(ctx context.Context, s *gate.Session) (x *target, leave func(), err error) {
+	x = t.get(s.Target.Name)
 	if x == nil || x.gate != s.Target {
-		return nil, fmt.Errorf("target %s is not what it was when the session opened", s.Target.Name)
+		return nil, nil, fmt.Errorf("target %s is not what it was when the session opened", s.Target.Name)
 	}
 	select {
 	case x.slots <- struct{}{}:
@@ -153,13 +172,12 @@ func (t *targets) slot(ctx context.Context, s *gate.Session) (*target, error) {
 		select {
 		case x.slots <- struct{}{}:
 		case <-wait.C:
-			return nil, fmt.Errorf("target %s: all %d connections are in use", s.Target.Name, cap(x.slots))
+			return nil, nil, &fullError{s.Target.Name, cap(x.slots)}
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
-	s.OnKill(func() { <-x.slots })
-	return x, nil
+	return x, func() { <-x.slots }, nil
 }
 
 func (t *targets) close() {

@@ -64,26 +64,25 @@ func (k *Kubernetes) Start(ctx context.Context, s *gate.Session, p *gate.Permit,
 	if err != nil {
 		return nil, err
 	}
-	on := func(name string) bool { return r.Query.Get(name) == "true" || r.Query.Get(name) == "1" }
 	x, err := executor(cfg, k.at(r.Path, r.Query.Encode()).String())
 	if err != nil {
 		return nil, fmt.Errorf("target %s: %w", k.opt.Name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	proc := &KubernetesProcess{session: s, cancel: cancel, ended: make(chan End, 1)}
-	opt := remotecommand.StreamOptions{Tty: on("tty")}
+	opt := remotecommand.StreamOptions{Tty: r.On("tty")}
 	var outW, errW *io.PipeWriter
 	proc.out, outW = io.Pipe()
 	proc.errs, errW = io.Pipe()
-	if on("stdin") {
+	if r.On("stdin") {
 		var in *io.PipeReader
 		in, proc.in = io.Pipe()
 		opt.Stdin = in
 	}
-	if on("stdout") {
+	if r.On("stdout") {
 		opt.Stdout = outW
 	}
-	if on("stderr") && !opt.Tty {
+	if r.On("stderr") && !opt.Tty {
 		opt.Stderr = errW
 	}
 	if opt.Tty {

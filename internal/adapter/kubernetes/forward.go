@@ -68,9 +68,7 @@ func (q *query) forward(text string) error {
 		return err
 	}
 	defer conn.Close()
-	q.mu.Lock()
-	q.sent = true
-	q.mu.Unlock()
+	_ = q.upgraded(nil)
 	s.Busy(false) // a shutdown does not wait for a connection that nobody ends
 	f := &forwards{q: q, conn: conn, pairs: map[string]*pair{}, slots: make(chan struct{}, maxForwards)}
 	defer f.open.Wait()
@@ -125,7 +123,8 @@ func (q *query) upgradeForward(text string, handle httpstream.NewStreamHandler) 
 	return conn, nil
 }
 
-// upgraded marks the answer as begun: the client was told already.
+// upgraded marks the answer as begun, for better or worse: no other can follow
+// on the connection.
 func (q *query) upgraded(err error) error {
 	q.mu.Lock()
 	q.sent = true

@@ -34,6 +34,8 @@ type query struct {
 	at       classify.Attributes
 	warnings []string
 	size     int64
+	object   []byte // that the request is about, once it was looked at
+	looked   bool
 	protobuf bool // the client takes nothing but protobuf
 	refused  int  // HTTP status of a refusal that is not the gate's
 
@@ -77,12 +79,9 @@ func (q *query) serve() {
 		reply(q.w, q.warnings, d, code)
 		return
 	}
-	frames := answerFrames(d, code, q.warnings)
-	if code >= 500 && q.req != nil && !q.at.IsResource {
-		// What asks for these paths shows a text, and no Status.
-		frames = textFrames(d, code, q.warnings)
-	}
-	if err := s.Tell(frames); err != nil {
+	// What asks for paths that are no resources shows a text, and no Status.
+	plain := code >= 500 && q.req != nil && !q.at.IsResource
+	if err := s.Tell(answerFrames(d, code, q.warnings, plain)); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -99,22 +99,18 @@ func asDenial(err error) *doorward.Denial {
 	return &doorward.Denial{Decision: "error", Reason: "doorward cannot do this now", Retry: true}
 }
 
-// answerFrames are the frames of an answer of doorward's own.
-func answerFrames(d *doorward.Denial, code int, warnings []string) []byte {
-	h, err := json.Marshal(head{Status: code, Type: "application/json", Warnings: warnings})
+// answerFrames are the frames of an answer of doorward's own: a Status, or for
+// what shows a text and no Status the same as plain text.
+func answerFrames(d *doorward.Denial, code int, warnings []string, plain bool) []byte {
+	kind, body := "application/json", denied(d, code)
+	if plain {
+		kind, body = "text/plain; charset=utf-8", []byte(message(d))
+	}
+	h, err := json.Marshal(head{Status: code, Type: kind, Warnings: warnings})
 	if err != nil {
 		h = []byte(`{"status":403}`)
 	}
-	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, denied(d, code))
-}
-
-// textFrames are those of the same answer as plain text.
-func textFrames(d *doorward.Denial, code int, warnings []string) []byte {
-	h, err := json.Marshal(head{Status: code, Type: "text/plain; charset=utf-8", Warnings: warnings})
-	if err != nil {
-		h = []byte(`{"status":403}`)
-	}
-	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, []byte(message(d)))
+	return frame.Append(frame.Append(nil, frame.Head, h), frame.Output, body)
 }
 
 // message is a denial in one line.

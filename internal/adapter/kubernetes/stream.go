@@ -21,6 +21,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/doorward/doorward"
+	classify "github.com/doorward/doorward/internal/classify/kubernetes"
 	"github.com/doorward/doorward/internal/relay"
 	"github.com/doorward/doorward/internal/wire/frame"
 )
@@ -73,7 +74,7 @@ func (q *query) stream() error {
 	if q.req.Stream == "portforward" {
 		return q.forward(text)
 	}
-	want := wanted(q.req.Query)
+	want := wanted(q.req)
 	if !want.in && !want.out && !want.errs {
 		return q.refuse(text, http.StatusBadRequest, "one of stdin, stdout and stderr has to be asked for", "")
 	}
@@ -93,10 +94,7 @@ func (q *query) stream() error {
 	// From here on what goes wrong is told on the stream itself.
 	conn, err := q.upgrade(want)
 	if err != nil {
-		q.mu.Lock()
-		q.sent = true
-		q.mu.Unlock()
-		return errors.Join(err, p.Reply().Done("not run"))
+		return errors.Join(q.upgraded(err), p.Reply().Done("not run"))
 	}
 	defer conn.closeConn()
 	x := &terminal{streams: conn, want: want}
@@ -127,7 +125,7 @@ func (q *query) stream() error {
 	proc, err := c.Start(ctx, s, p, q.req.Stream)
 	if err != nil {
 		q.deny(x, asDenial(q.unreached(err)))
-		return errors.Join(p.Reply().Done("not run"), nil)
+		return p.Reply().Done("not run")
 	}
 	client := relay.Client{Session: s, Input: conn.in, Events: x.events(q.guard), Gone: gone.Load, Guard: q.guard, Filter: q.archive()}
 	if want.tty {
@@ -142,10 +140,7 @@ func (q *query) stream() error {
 		q.deny(x, d)
 		err = nil
 	}
-	q.mu.Lock()
-	q.sent = true
-	q.mu.Unlock()
-	if err != nil && !errors.Is(err, relay.ErrClientLeft) {
+	if err = q.upgraded(err); err != nil && !errors.Is(err, relay.ErrClientLeft) {
 		q.srv.opt.Log.Debug("a stream ended", "session", s.ID(), "error", err)
 	}
 	return nil
@@ -154,11 +149,8 @@ func (q *query) stream() error {
 // want says which streams a client asked for.
 type want struct{ in, out, errs, tty bool }
 
-func wanted(v map[string][]string) want {
-	on := func(name string) bool {
-		return len(v[name]) == 1 && (v[name][0] == "true" || v[name][0] == "1")
-	}
-	w := want{in: on("stdin"), out: on("stdout"), errs: on("stderr"), tty: on("tty")}
+func wanted(r *classify.Request) want {
+	w := want{in: r.On("stdin"), out: r.On("stdout"), errs: r.On("stderr"), tty: r.On("tty")}
 	if w.tty {
 		w.errs = false // a terminal has one screen
 	}
@@ -172,8 +164,6 @@ func (q *query) offered(text string) error {
 	known := []string{protocolV4}
 	if wsstream.IsWebSocketRequest(q.r) {
 		name, known = "Sec-Websocket-Protocol", []string{protocolV5, protocolV4}
-	}
-	if wsstream.IsWebSocketRequest(q.r) {
 		key, err := base64.StdEncoding.DecodeString(q.r.Header.Get("Sec-Websocket-Key"))
 		if err != nil || len(key) != 16 || q.r.Header.Get("Sec-Websocket-Version") != "13" || q.r.Method != http.MethodGet {
 			return q.refuse(text, http.StatusBadRequest, "this is no upgrade to WebSocket (RFC 6455)", "")

@@ -35,23 +35,12 @@ func (q *query) unmasked(text string) error {
 	// Whoever read the object got some of its texts masked, and writes them back
 	// as they were shown. Who may not read it has nothing to write back, and must
 	// not learn from the answer what it holds.
-	s := q.lane.Session
 	if !q.mayRead() {
 		return nil
 	}
-	c, done, err := q.cluster()
-	if err != nil {
+	live, err := q.current()
+	if live == nil {
 		return err
-	}
-	defer done()
-	ctx, cancel := context.WithTimeout(s.Context(), previewWait)
-	defer cancel()
-	live, err := c.Live(ctx, s, q.req)
-	if errors.Is(err, upstream.ErrNoObject) {
-		return nil
-	}
-	if err != nil {
-		return q.unreached(err)
 	}
 	m := q.objects(false)
 	shown, err := m.Write(nil, live)
@@ -65,6 +54,34 @@ func (q *query) unmasked(text string) error {
 		return q.refuse(text, http.StatusUnprocessableEntity, reason+": "+printable(word), hint)
 	}
 	return nil
+}
+
+// current gives the object that the request is about, as it is now; nil where it
+// is about none, or there is none. It is looked at once for a request: what is
+// compared is what is bound.
+func (q *query) current() ([]byte, error) {
+	if _, about := q.req.Live(); !about || q.looked {
+		return q.object, nil
+	}
+	object, err := q.look()
+	if err != nil && !errors.Is(err, upstream.ErrNoObject) {
+		return nil, q.unreached(err)
+	}
+	q.object, q.looked = object, true
+	return object, nil
+}
+
+// look reads the object that the request is about.
+func (q *query) look() ([]byte, error) {
+	s := q.lane.Session
+	c, done, err := q.srv.opt.Cluster(s.Context(), s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(s.Context(), previewWait)
+	defer cancel()
+	return c.Live(ctx, s, q.req)
 }
 
 // mayRead reports whether the rules let the object be read that the write is
@@ -87,23 +104,12 @@ func (q *query) mayRead() bool {
 // cluster refuses it when the object is another by then. What people see beside
 // it is a rehearsal.
 func (q *query) bind(req *gate.Request) error {
-	s := q.lane.Session
 	if _, about := q.req.Live(); !about && q.req.Method != http.MethodPost {
 		return nil
 	}
-	c, done, err := q.cluster()
+	live, err := q.current()
 	if err != nil {
 		return err
-	}
-	defer done()
-	ctx, cancel := context.WithTimeout(s.Context(), previewWait)
-	defer cancel()
-	var live []byte
-	if _, about := q.req.Live(); about {
-		live, err = c.Live(ctx, s, q.req)
-		if err != nil && !errors.Is(err, upstream.ErrNoObject) {
-			return q.unreached(err)
-		}
 	}
 	if live != nil {
 		if err := q.pin(req, live); err != nil {
@@ -120,14 +126,7 @@ func (q *query) bind(req *gate.Request) error {
 
 // absent reports whether there is still no object where the write is about one.
 func (q *query) absent() bool {
-	c, done, err := q.cluster()
-	if err != nil {
-		return false
-	}
-	defer done()
-	ctx, cancel := context.WithTimeout(q.lane.Context(), previewWait)
-	defer cancel()
-	_, err = c.Live(ctx, q.lane.Session, q.req)
+	_, err := q.look()
 	return errors.Is(err, upstream.ErrNoObject)
 }
 

@@ -181,6 +181,10 @@ func flag(v string) string {
 	return boolean(v)
 }
 
+// On reports whether a parameter that is a boolean is on, as an API server reads
+// it.
+func (r *Request) On(name string) bool { return isTrue(r.Query, name) }
+
 // isTrue reads a boolean as an API server does: a parameter that is there, and
 // is not false or 0, is true.
 func isTrue(q url.Values, name string) bool {

@@ -3,8 +3,9 @@ package kubernetes
 import (
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
+
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // Bounds of a request.
@@ -95,7 +96,7 @@ func parse(text string) (*Request, *facts, error) {
 	if len(text) > MaxText {
 		return nil, nil, refuse(statusTooLarge, "", "the text has %d bytes; the most is %d", len(text), MaxText)
 	}
-	r, ok := scan(text)
+	r, ok := takeApart(text)
 	if !ok {
 		return nil, nil, bad("%.60q is not the text of a request", text)
 	}
@@ -113,16 +114,16 @@ func parse(text string) (*Request, *facts, error) {
 	return r, f, nil
 }
 
-// scan takes a text apart, without a look at what its parts say.
-func scan(text string) (*Request, bool) {
+// takeApart takes a text apart, without a look at what its parts say.
+func takeApart(text string) (*Request, bool) {
 	r := &Request{}
 	method, rest, ok := strings.Cut(text, " ")
 	if !ok {
 		return nil, false
 	}
 	r.Method = method
-	s := scanner{rest: rest}
-	path, query, asked := strings.Cut(s.quoted(), "?")
+	s := scan.Scanner{Rest: rest}
+	path, query, asked := strings.Cut(s.Quoted(), "?")
 	r.Path = path
 	if asked {
 		values, err := parseQuery(query)
@@ -131,59 +132,29 @@ func scan(text string) (*Request, bool) {
 		}
 		r.Query = values
 	}
-	if s.word("\naccept ") {
-		if r.Accept = s.quoted(); r.Accept == "" {
+	if s.Word("\naccept ") {
+		if r.Accept = s.Quoted(); r.Accept == "" {
 			return nil, false
 		}
 	}
-	if s.word("\ncontent-type ") {
-		if r.ContentType = s.quoted(); r.ContentType == "" {
+	if s.Word("\ncontent-type ") {
+		if r.ContentType = s.Quoted(); r.ContentType == "" {
 			return nil, false
 		}
 	}
-	if s.word("\nstream ") {
-		line, _, _ := strings.Cut(s.rest, "\n")
+	if s.Word("\nstream ") {
+		line, _, _ := strings.Cut(s.Rest, "\n")
 		r.Stream = line
-		s.rest = s.rest[len(line):]
+		s.Rest = s.Rest[len(line):]
 		if line == "" {
 			return nil, false
 		}
 	}
-	if s.word("\nbody\n") {
-		if s.rest == "" {
+	if s.Word("\nbody\n") {
+		if s.Rest == "" {
 			return nil, false
 		}
-		r.Body, s.rest = []byte(s.rest), ""
+		r.Body, s.Rest = []byte(s.Rest), ""
 	}
-	return r, !s.failed && s.rest == ""
-}
-
-// scanner takes a text apart. After a failure it gives nothing any more.
-type scanner struct {
-	rest   string
-	failed bool
-}
-
-// word takes prefix if it comes next.
-func (s *scanner) word(prefix string) bool {
-	rest, ok := strings.CutPrefix(s.rest, prefix)
-	if !ok || s.failed {
-		return false
-	}
-	s.rest = rest
-	return true
-}
-
-func (s *scanner) quoted() string {
-	q, err := strconv.QuotedPrefix(s.rest)
-	if err != nil || s.failed {
-		s.failed = true
-		return ""
-	}
-	s.rest = s.rest[len(q):]
-	v, err := strconv.Unquote(q)
-	if err != nil {
-		s.failed = true
-	}
-	return v
+	return r, !s.Failed && s.Rest == ""
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // Bounds of a request.
@@ -293,38 +295,38 @@ func Parse(text string) (*Request, error) {
 		return nil, bad("the text has %d bytes; the most is %d", len(text), MaxText)
 	}
 	r := &Request{}
-	s := scanner{rest: text}
-	if s.word("as ") {
-		r.Account = s.quoted()
-		s.expect("\n")
+	s := scanner{scan.Scanner{Rest: text}}
+	if s.Word("as ") {
+		r.Account = s.Quoted()
+		s.Expect("\n")
 	}
-	for len(r.Env) <= MaxEnv && s.word("env ") {
-		v := Variable{Name: s.quoted()}
-		s.expect(" ")
-		v.Value = s.quoted()
-		s.expect("\n")
+	for len(r.Env) <= MaxEnv && s.Word("env ") {
+		v := Variable{Name: s.Quoted()}
+		s.Expect(" ")
+		v.Value = s.Quoted()
+		s.Expect("\n")
 		r.Env = append(r.Env, v)
 	}
-	if s.word("pty ") {
+	if s.Word("pty ") {
 		r.PTY = s.pty()
 	}
 	switch {
-	case s.word("exec "):
-		r.Kind, r.Command, s.rest = KindExec, s.rest, ""
-	case s.word("shell"):
+	case s.Word("exec "):
+		r.Kind, r.Command, s.Rest = KindExec, s.Rest, ""
+	case s.Word("shell"):
 		r.Kind = KindShell
-	case s.word("subsystem "):
-		r.Kind, r.Subsystem = KindSubsystem, s.quoted()
-	case s.word("forward "):
-		r.Kind, r.Host = KindForward, s.quoted()
-		s.expect(" ")
+	case s.Word("subsystem "):
+		r.Kind, r.Subsystem = KindSubsystem, s.Quoted()
+	case s.Word("forward "):
+		r.Kind, r.Host = KindForward, s.Quoted()
+		s.Expect(" ")
 		r.Port = s.number()
-	case s.word("sftp "):
+	case s.Word("sftp "):
 		r.Kind, r.File = KindFile, s.file()
 	default:
-		s.failed = true
+		s.Failed = true
 	}
-	if s.failed || s.rest != "" {
+	if s.Failed || s.Rest != "" {
 		return nil, bad("%.60q is not the text of one", text)
 	}
 	again, err := r.Text()
@@ -337,87 +339,46 @@ func Parse(text string) (*Request, error) {
 	return r, nil
 }
 
-// scanner takes a text apart. After a failure it gives nothing any more.
-type scanner struct {
-	rest   string
-	failed bool
-}
-
-// word takes prefix if it comes next.
-func (s *scanner) word(prefix string) bool {
-	rest, ok := strings.CutPrefix(s.rest, prefix)
-	if !ok || s.failed {
-		return false
-	}
-	s.rest = rest
-	return true
-}
-
-func (s *scanner) expect(prefix string) {
-	if !s.word(prefix) {
-		s.failed = true
-	}
-}
-
-func (s *scanner) quoted() string {
-	q, err := strconv.QuotedPrefix(s.rest)
-	if err != nil || s.failed {
-		s.failed = true
-		return ""
-	}
-	s.rest = s.rest[len(q):]
-	v, err := strconv.Unquote(q)
-	if err != nil {
-		s.failed = true
-	}
-	return v
-}
-
-// span takes the bytes that are in set.
-func (s *scanner) span(set string) string {
-	n := len(s.rest) - len(strings.TrimLeft(s.rest, set))
-	out := s.rest[:n]
-	s.rest = s.rest[n:]
-	return out
-}
+// scanner takes a request's text apart.
+type scanner struct{ scan.Scanner }
 
 func (s *scanner) number() uint32 {
-	n, err := strconv.ParseUint(s.span("0123456789"), 10, 32)
+	n, err := strconv.ParseUint(s.Span("0123456789"), 10, 32)
 	if err != nil {
-		s.failed = true
+		s.Failed = true
 	}
 	return uint32(n)
 }
 
 func (s *scanner) pty() *PTY {
-	p := &PTY{Term: s.quoted()}
-	s.expect(" ")
+	p := &PTY{Term: s.Quoted()}
+	s.Expect(" ")
 	p.Columns = s.number()
-	s.expect("x")
+	s.Expect("x")
 	p.Rows = s.number()
-	s.expect(" ")
-	if !s.word("-") {
-		modes, err := hex.DecodeString(s.span("0123456789abcdef"))
+	s.Expect(" ")
+	if !s.Word("-") {
+		modes, err := hex.DecodeString(s.Span("0123456789abcdef"))
 		if err != nil || len(modes) == 0 {
-			s.failed = true
+			s.Failed = true
 		}
 		p.Modes = modes
 	}
-	s.expect("\n")
+	s.Expect("\n")
 	return p
 }
 
 func (s *scanner) file() *File {
-	f := &File{Op: s.span("abcdefghijklmnopqrstuvwxyz")}
-	s.expect(" ")
-	f.Path = s.quoted()
-	s.expect(" asked ")
-	f.Asked = s.quoted()
-	if s.word(" to ") {
-		f.To = s.quoted()
+	f := &File{Op: s.Span("abcdefghijklmnopqrstuvwxyz")}
+	s.Expect(" ")
+	f.Path = s.Quoted()
+	s.Expect(" asked ")
+	f.Asked = s.Quoted()
+	if s.Word(" to ") {
+		f.To = s.Quoted()
 	}
-	if s.word(" flags ") {
-		f.Flags = strings.Split(s.span("abcdefghijklmnopqrstuvwxyz-=0123456789,"), ",")
+	if s.Word(" flags ") {
+		f.Flags = strings.Split(s.Span("abcdefghijklmnopqrstuvwxyz-=0123456789,"), ",")
 	}
 	return f
 }
