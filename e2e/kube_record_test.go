@@ -24,46 +24,13 @@ import (
 // cli runs doorward itself, signed in as ada.
 func (h *clusters) cli(args ...string) string {
 	h.t.Helper()
-	cmd, err := h.gate.Command(h.t.Context(), args...)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	cmd.Env = append(cmd.Env, h.signedIn()...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		h.t.Fatalf("doorward %s: %v\n%s%s", strings.Join(args, " "), err, &out, &errs)
-	}
-	return out.String()
-}
-
-func (h *clusters) signedIn() []string {
-	return []string{"DOORWARD_TOKEN=" + h.ada.Token, "DOORWARD_SERVER=" + h.gate.Console, "DOORWARD_CA=" + h.gate.CAPath()}
+	return doorwardAs(h.t, h.gate, h.ada, args...)
 }
 
 // sessionOf finds the session that shows the text.
 func (h *clusters) sessionOf(text string) string {
 	h.t.Helper()
-	id := ""
-	until(h.t, "a session shows "+text, func() bool {
-		list, err := h.ada.Sessions(h.t.Context(), "target="+ordersCluster)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for _, s := range list {
-			tl, err := h.ada.Timeline(h.t.Context(), s.ID)
-			if err != nil {
-				continue
-			}
-			for _, e := range tl.Entries {
-				if strings.Contains(e.Statement, text) {
-					id = s.ID
-				}
-			}
-		}
-		return id != ""
-	})
-	return id
+	return sessionShowing(h.t, h.ada, ordersCluster, text)
 }
 
 // TestKubernetesRecord replays what was done in a cluster, and proves the record.
@@ -90,13 +57,7 @@ func TestKubernetesRecord(t *testing.T) {
 	}
 	out = h.cli("sessions", "replay", "--plain", h.sessionOf("clusterrolebindings"))
 	contains(t, out, "deny")
-	if err := h.gate.Stop(15 * time.Second); err != nil {
-		t.Error(err)
-	}
-	out, err := h.gate.CLI(context.WithoutCancel(t.Context()), "audit", "verify", "--ledger", filepath.Join(h.gate.State, "ledger"), "--tapes", filepath.Join(h.gate.State, "tapes"))
-	if err != nil {
-		t.Errorf("audit verify: %v\n%s", err, out)
-	}
+	auditedWhole(t, h.gate)
 }
 
 const base64Marker = "W21hc2tlZCBieSBkb29yd2FyZF0="
@@ -136,7 +97,7 @@ func TestKubernetesIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := kubetest.Command(t.Context(), program, file, t.TempDir(), args...)
-		cmd.Env = append(cmd.Env, h.signedIn()...)
+		cmd.Env = append(cmd.Env, signedInAs(h.gate, h.ada)...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

@@ -62,18 +62,7 @@ func openCluster(t *testing.T, change func(*harness.Config, *kubetest.Cluster)) 
 	if change != nil {
 		change(c, k)
 	}
-	g, err := harness.Start(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of doorward's log:\n%s", g.LogTail(4000))
-		}
-		if err := g.Close(); err != nil {
-			t.Errorf("doorward did not stop cleanly: %v", err)
-		}
-	})
+	g := startGate(t, c)
 	h := &clusters{t: t, kube: k, gate: g}
 	if h.ada, err = g.SignIn(ctx, "ada"); err != nil {
 		t.Fatal(err)

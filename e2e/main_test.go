@@ -100,18 +100,7 @@ func open(t *testing.T, pg pgtest.Options, change func(*harness.Config)) *place 
 	if change != nil {
 		change(cfg)
 	}
-	g, err := harness.Start(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of doorward's log:\n%s", g.LogTail(4000))
-		}
-		if err := g.Close(); err != nil {
-			t.Errorf("doorward did not stop cleanly: %v", err)
-		}
-	})
+	g := startGate(t, cfg)
 	return &place{t, s, g, &sync.Map{}}
 }
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -122,13 +121,7 @@ func (p *place) replayed(c *harness.Client, update string) {
 // audited stops doorward and checks its record offline.
 func (p *place) audited() {
 	p.t.Helper()
-	if err := p.gate.Stop(15 * time.Second); err != nil {
-		p.t.Error(err)
-	}
-	out, err := p.gate.CLI(context.WithoutCancel(p.t.Context()), "audit", "verify", "--ledger", filepath.Join(p.gate.State, "ledger"), "--tapes", filepath.Join(p.gate.State, "tapes"))
-	if err != nil {
-		p.t.Errorf("audit verify: %v\n%s", err, out)
-	}
+	auditedWhole(p.t, p.gate)
 }
 
 // TestApprovalWhileWaiting has a person say yes while the client waits.

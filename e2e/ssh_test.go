@@ -103,18 +103,7 @@ func openHost(t *testing.T, opt sshtest.Options, change func(*harness.Config, *s
 	if change != nil {
 		change(c, s)
 	}
-	g, err := harness.Start(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of doorward's log:\n%s", g.LogTail(4000))
-		}
-		if err := g.Close(); err != nil {
-			t.Errorf("doorward did not stop cleanly: %v", err)
-		}
-	})
+	g := startGate(t, c)
 	h := &hosts{t: t, sshd: s, gate: g, dir: t.TempDir()}
 	if h.ada, err = g.SignIn(ctx, "ada"); err != nil {
 		t.Fatal(err)
@@ -141,17 +130,7 @@ func (h *hosts) write(name, text string, mode os.FileMode) string {
 
 func (h *hosts) cli(args ...string) string {
 	h.t.Helper()
-	cmd, err := h.gate.Command(h.t.Context(), args...)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	cmd.Env = append(cmd.Env, "DOORWARD_TOKEN="+h.ada.Token, "DOORWARD_SERVER="+h.gate.Console, "DOORWARD_CA="+h.gate.CAPath())
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		h.t.Fatalf("doorward %s: %v\n%s%s", strings.Join(args, " "), err, &out, &errs)
-	}
-	return out.String()
+	return doorwardAs(h.t, h.gate, h.ada, args...)
 }
 
 // certificate has doorward write keys and configuration, as a person would.
@@ -293,26 +272,7 @@ func (h *hosts) same(a, b string) {
 // sessionOf finds the live or recorded session that shows the text.
 func (h *hosts) sessionOf(text string) string {
 	h.t.Helper()
-	for range 100 {
-		list, err := h.ada.Sessions(h.t.Context(), "target="+orders)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for _, s := range list {
-			tl, err := h.ada.Timeline(h.t.Context(), s.ID)
-			if err != nil {
-				continue
-			}
-			for _, e := range tl.Entries {
-				if strings.Contains(e.Statement, text) {
-					return s.ID
-				}
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	h.t.Fatalf("no session shows %q", text)
-	return ""
+	return sessionShowing(h.t, h.ada, orders, text)
 }
 
 // waiting gives the one review that waits.
@@ -331,13 +291,7 @@ func (h *hosts) waiting() harness.Review {
 // audited stops doorward and checks its whole record offline.
 func (h *hosts) audited() {
 	h.t.Helper()
-	if err := h.gate.Stop(15 * time.Second); err != nil {
-		h.t.Error(err)
-	}
-	out, err := h.gate.CLI(context.WithoutCancel(h.t.Context()), "audit", "verify", "--ledger", filepath.Join(h.gate.State, "ledger"), "--tapes", filepath.Join(h.gate.State, "tapes"))
-	if err != nil {
-		h.t.Errorf("audit verify: %v\n%s", err, out)
-	}
+	auditedWhole(h.t, h.gate)
 }
 
 // TestSSHClients has the programs of OpenSSH, and rsync, work through doorward
