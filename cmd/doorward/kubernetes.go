@@ -90,7 +90,7 @@ func restConfig(p *config.KubernetesTarget) (*rest.Config, error) {
 // own, such as system:masters, are never taken from elsewhere.
 func impersonate(i *config.Impersonate, s *gate.Session) (rest.ImpersonationConfig, error) {
 	id := &s.Identity
-	out := rest.ImpersonationConfig{UserName: i.UserPrefix + id.Name, Extra: map[string][]string{"doorward-session": {s.ID()}, "doorward-subject": {printable(id.Subject)}}}
+	out := rest.ImpersonationConfig{UserName: i.UserPrefix + id.Name, Extra: map[string][]string{"doorward-session": {s.ID()}, "doorward-subject": {gate.Printable(id.Subject)}}}
 	own := func(name string) bool {
 		// HTTP takes blanks at the ends of a header away.
 		return name == "" || name != strings.TrimSpace(name) || strings.HasPrefix(name, "system:") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
@@ -106,20 +106,10 @@ func impersonate(i *config.Impersonate, s *gate.Session) (rest.ImpersonationConf
 	}
 	for key, v := range map[string]string{"doorward-agent": id.Agent, "doorward-run": id.Run} {
 		if v != "" {
-			out.Extra[key] = []string{printable(v)}
+			out.Extra[key] = []string{gate.Printable(v)}
 		}
 	}
 	return out, nil
-}
-
-// printable is what may stand in a header.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // clusterOf gives a session its cluster, within the target's bound of requests

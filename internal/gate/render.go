@@ -4,10 +4,22 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/doorward/doorward"
 )
+
+// Printable is a text that somebody else wrote as it may stand in a log, a header
+// or the record: printable ASCII, with ? for everything else.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
 
 // What is shown and recorded of bound parameters: all of them, and each whole
 // up to maxShown bytes together. Of what goes beyond, the beginning and the

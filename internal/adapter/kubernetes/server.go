@@ -302,10 +302,5 @@ func printable(s string) string {
 	if len(s) > 120 {
 		s = s[:120] + "..."
 	}
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
+	return gate.Printable(s)
 }

@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"errors"
-	"io"
 	"sync"
 
 	"github.com/doorward/doorward/internal/wire/frame"
@@ -37,19 +36,8 @@ func (k *sink) Write(frames []byte) (int, error) {
 	if to == nil {
 		return 0, errNoRequest
 	}
-	n := len(frames)
-	for len(frames) > 0 {
-		kind, body, rest, err := frame.Next(frames)
-		if err != nil {
-			return 0, err
-		}
-		if body == nil {
-			return 0, io.ErrShortWrite
-		}
-		frames = rest
-		if err := to.receive(kind, body); err != nil {
-			return 0, err
-		}
+	if err := frame.Each(frames, to.receive); err != nil {
+		return 0, err
 	}
-	return n, nil
+	return len(frames), nil
 }

@@ -378,12 +378,7 @@ func printable(s string) string {
 	if len(s) > 64 {
 		s = s[:64] + "…"
 	}
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
+	return gate.Printable(s)
 }
 
 // strict is a connection whose first bytes must be an SSH version. RFC 4253

@@ -3,7 +3,6 @@ package ssh
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -53,16 +52,7 @@ func (k *sink) Write(frames []byte) (int, error) {
 		return 0, errNoChannel
 	}
 	defer time.AfterFunc(writeWait, k.stuck).Stop()
-	n := len(frames)
-	for len(frames) > 0 {
-		kind, body, rest, err := frame.Next(frames)
-		if err != nil {
-			return 0, err
-		}
-		if body == nil {
-			return 0, io.ErrShortWrite
-		}
-		frames = rest
+	err := frame.Each(frames, func(kind byte, body []byte) (err error) {
 		switch kind {
 		case frame.Output:
 			_, err = ch.Write(body)
@@ -77,9 +67,10 @@ func (k *sink) Write(frames []byte) (int, error) {
 				Message, Lang string
 			}{string(body), false, "", ""}))
 		}
-		if err != nil {
-			return 0, err
-		}
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
-	return n, nil
+	return len(frames), nil
 }

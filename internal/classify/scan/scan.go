@@ -51,3 +51,19 @@ func (s *Scanner) Span(set string) string {
 	s.Rest = s.Rest[n:]
 	return out
 }
+
+// Letter reports whether c is a letter of ASCII.
+func Letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// Digit reports whether c is a digit of ASCII.
+func Digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// Identifier reports whether s can name a shell variable.
+func Identifier(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != '_' && !Letter(c) && (i == 0 || !Digit(c)) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // Args reads a list of words that is run as it stands, without a shell: the
@@ -33,17 +34,17 @@ func Args(argv []string) (*Reading, error) {
 	if family == noShell {
 		objs := plainObjects(argv)
 		archiveFiles(argv, objs)
-		return &Reading{Kind: KindExec, Objects: objs.sorted(), Complete: true, Commands: [][]string{argv}}, nil
+		return &Reading{Kind: KindExec, Objects: objs.Sorted(), Complete: true, Commands: [][]string{argv}}, nil
 	}
-	self := objects{}
-	self.add("command", argv[0], doorward.VerbExecute)
+	self := Objects{}
+	self.Add("command", argv[0], doorward.VerbExecute)
 	text, ok := textOf(words[1:])
 	if family != knownShell || !ok {
-		return &Reading{Kind: KindShell, Objects: self.sorted(), Complete: true}, nil
+		return &Reading{Kind: KindShell, Objects: self.Sorted(), Complete: true}, nil
 	}
 	var r *Reading
 	if inner, ok := plain(text); ok {
-		r = &Reading{Kind: KindScript, Objects: plainObjects(inner).sorted(), Complete: true}
+		r = &Reading{Kind: KindScript, Objects: plainObjects(inner).Sorted(), Complete: true}
 	} else {
 		var err error
 		if r, err = scriptReading(text); err != nil {
@@ -51,12 +52,12 @@ func Args(argv []string) (*Reading, error) {
 		}
 	}
 	for _, o := range r.Objects {
-		self.add(o.Kind, o.Name, o.Verb)
+		self.Add(o.Kind, o.Name, o.Verb)
 	}
 	if len(self) > maxObjects {
 		return nil, fmt.Errorf("the script names %d commands, files and variables; the most is %d", len(self), maxObjects)
 	}
-	r.Objects = self.sorted()
+	r.Objects = self.Sorted()
 	return r, nil
 }
 
@@ -151,7 +152,7 @@ func textOf(args []string) (string, bool) {
 // archiveFiles adds the paths of tar, which is how kubectl copies files: it
 // starts tar in the container and talks to it. Whatever is no option is taken
 // for a path, and the word after -C or -f too.
-func archiveFiles(argv []string, objs objects) {
+func archiveFiles(argv []string, objs Objects) {
 	if path.Base(argv[0]) != "tar" || len(argv) < 2 {
 		return
 	}
@@ -178,11 +179,11 @@ func archiveFiles(argv []string, objs objects) {
 		verb = doorward.VerbRead | doorward.VerbCreate | doorward.VerbUpdate
 	}
 	for _, p := range paths {
-		objs.add("file", clean(p), verb)
+		objs.Add("file", clean(p), verb)
 	}
 }
 
-func notLetter(c rune) bool { return c != '-' && (c > 0x7f || !letter(byte(c))) }
+func notLetter(c rune) bool { return c != '-' && (c > 0x7f || !scan.Letter(byte(c))) }
 
 // archiveLetters are those of tar's options in the old style, as in tar xmf.
 const archiveLetters = "ABCFGHIJKLMNOPRSTUVWXZabcdefghijklmnoprstuvwxz"

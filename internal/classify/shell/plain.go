@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // maxWords bounds the words of a plain command: each is recorded.
@@ -52,7 +54,7 @@ func plainWord(s string) (word string, n int, ok bool) {
 				return "", 0, false
 			}
 			b.WriteString(text)
-		case letter(c) || digit(c) || strings.IndexByte("_@+:,./-", c) >= 0:
+		case scan.Letter(c) || scan.Digit(c) || strings.IndexByte("_@+:,./-", c) >= 0:
 			b.WriteByte(c)
 			n++
 		// zsh expands =name, tcsh =number, and fish %self, at the start of a word.
@@ -92,7 +94,7 @@ func plainName(name string) bool {
 		return false
 	}
 	for i := range len(name) {
-		if c := name[i]; !letter(c) && !digit(c) && strings.IndexByte("_./+-", c) < 0 {
+		if c := name[i]; !scan.Letter(c) && !scan.Digit(c) && strings.IndexByte("_./+-", c) < 0 {
 			return false
 		}
 	}

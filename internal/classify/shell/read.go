@@ -33,7 +33,7 @@ type Reading struct {
 // incomplete.
 func Text(command string) (*Reading, error) {
 	if argv, ok := plain(command); ok {
-		return &Reading{Kind: KindExec, Objects: plainObjects(argv).sorted(), Complete: true, Commands: [][]string{argv}}, nil
+		return &Reading{Kind: KindExec, Objects: plainObjects(argv).Sorted(), Complete: true, Commands: [][]string{argv}}, nil
 	}
 	return scriptReading(command)
 }
@@ -43,7 +43,7 @@ func scriptReading(command string) (*Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reading{Kind: KindScript, Objects: s.objects.sorted(), Complete: s.sure}
+	r := &Reading{Kind: KindScript, Objects: s.objects.Sorted(), Complete: s.sure}
 	if s.calls > 1 {
 		r.Traits |= doorward.TraitMulti
 	}
@@ -55,9 +55,9 @@ func scriptReading(command string) (*Reading, error) {
 
 // plainObjects are the program of a plain command, and the files that it is
 // known to copy.
-func plainObjects(argv []string) objects {
-	objs := objects{}
-	objs.add("command", argv[0], doorward.VerbExecute)
+func plainObjects(argv []string) Objects {
+	objs := Objects{}
+	objs.Add("command", argv[0], doorward.VerbExecute)
 	copyFiles(argv, objs)
 	return objs
 }
@@ -65,7 +65,7 @@ func plainObjects(argv []string) objects {
 // copyFiles adds the paths of the old scp protocol, in which the client starts
 // scp -f (from) or scp -t (to) on the host. Whatever is no option is taken for
 // a path: one too many makes rules stricter.
-func copyFiles(argv []string, objs objects) {
+func copyFiles(argv []string, objs Objects) {
 	if path.Base(argv[0]) != "scp" {
 		return
 	}
@@ -87,7 +87,7 @@ func copyFiles(argv []string, objs objects) {
 			options = a != "--"
 			continue
 		}
-		objs.add("file", clean(a), verb)
+		objs.Add("file", clean(a), verb)
 	}
 }
 
@@ -102,12 +102,14 @@ func clean(p string) string {
 
 type objectKey struct{ kind, name string }
 
-// objects collects what a command touches.
-type objects map[objectKey]doorward.Verb
+// Objects collects what a request touches, with the verbs on it.
+type Objects map[objectKey]doorward.Verb
 
-func (o objects) add(kind, name string, verb doorward.Verb) { o[objectKey{kind, name}] |= verb }
+// Add notes a verb on an object.
+func (o Objects) Add(kind, name string, verb doorward.Verb) { o[objectKey{kind, name}] |= verb }
 
-func (o objects) sorted() []doorward.Object {
+// Sorted gives them by kind and name.
+func (o Objects) Sorted() []doorward.Object {
 	var out []doorward.Object
 	for k, v := range o {
 		out = append(out, doorward.Object{Kind: k.kind, Name: k.name, Verb: v})
@@ -116,17 +118,4 @@ func (o objects) sorted() []doorward.Object {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	return out
-}
-
-func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-func digit(c byte) bool  { return c >= '0' && c <= '9' }
-
-// identifier reports whether s can name a shell variable.
-func identifier(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c != '_' && !letter(c) && (i == 0 || !digit(c)) {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -11,6 +11,7 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // maxOpeners bounds what can nest in a script: the parser goes one call deeper
@@ -24,7 +25,7 @@ var openers = []string{"(", "{", "[", "`", "!", "|", "&&", "if", "while", "until
 
 // script is what was found in a shell script.
 type script struct {
-	objects objects
+	objects Objects
 	calls   int
 	leaves  bool
 	sure    bool // every command that can run is among the objects, whichever shell it is
@@ -49,7 +50,7 @@ func readScript(command string) (s *script, err error) {
 			s, err = nil, fmt.Errorf("the script cannot be read: %.100s", fmt.Sprint(p))
 		}
 	}()
-	s = &script{objects: objects{}}
+	s = &script{objects: Objects{}}
 	file, parseErr := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(command), "")
 	// A shell takes a command that begins with - or + for options of its own.
 	s.sure = parseErr == nil && command != "" && visible(command) && command[0] != '-' && command[0] != '+'
@@ -281,13 +282,13 @@ func (s *script) parts(list []syntax.WordPart) {
 
 func (s *script) command(name string) {
 	s.calls++
-	s.objects.add("command", name, doorward.VerbExecute)
+	s.objects.Add("command", name, doorward.VerbExecute)
 }
 
 // variable notes that a variable is set: PATH, IFS or LD_PRELOAD change what
 // commands do.
 func (s *script) variable(name string) {
-	s.objects.add("variable", name, doorward.VerbSession)
+	s.objects.Add("variable", name, doorward.VerbSession)
 	if integers[name] {
 		s.sure = false
 	}
@@ -334,7 +335,7 @@ func (s *script) redirect(r *syntax.Redirect) {
 	case syntax.WordHdoc:
 		return
 	case syntax.Hdoc, syntax.DashHdoc:
-		if end, ok := literal(r.Word); !ok || !identifier(end) || s.substs > 0 {
+		if end, ok := literal(r.Word); !ok || !scan.Identifier(end) || s.substs > 0 {
 			s.sure = false // shells differ on where it ends
 		}
 		return
@@ -362,7 +363,7 @@ func (s *script) redirect(r *syntax.Redirect) {
 	if strings.HasPrefix(clean(name), "/dev/tcp/") || strings.HasPrefix(clean(name), "/dev/udp/") {
 		s.leaves, s.sure = true, false
 	}
-	s.objects.add("file", clean(name), verb)
+	s.objects.Add("file", clean(name), verb)
 }
 
 // literal gives the text of a word that no shell expands.

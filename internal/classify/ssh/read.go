@@ -1,7 +1,6 @@
 package ssh
 
 import (
-	"cmp"
 	"net/netip"
 	"path"
 	"slices"
@@ -32,7 +31,7 @@ func Read(text string) (*doorward.Reading, error) {
 		return nil, err
 	}
 	e := doorward.Effect{Complete: true, Bound: -1}
-	objs := objects{}
+	objs := shell.Objects{}
 	switch r.Kind {
 	case KindExec:
 		if err := readExec(r.Command, &e, objs); err != nil {
@@ -49,27 +48,27 @@ func Read(text string) (*doorward.Reading, error) {
 			break
 		}
 		e.Kinds = []string{KindSubsystem}
-		objs.add("subsystem", r.Subsystem, doorward.VerbExecute)
+		objs.Add("subsystem", r.Subsystem, doorward.VerbExecute)
 	case KindFile:
 		readFile(r.File, &e, objs)
 	case KindForward:
 		e.Kinds, e.Traits = []string{KindForward}, doorward.TraitLeaves
-		objs.add("address", address(r.Host, r.Port), doorward.VerbExecute)
+		objs.Add("address", address(r.Host, r.Port), doorward.VerbExecute)
 	}
 	if r.Account != "" {
-		objs.add("account", r.Account, doorward.VerbSession)
+		objs.Add("account", r.Account, doorward.VerbSession)
 	}
 	for _, v := range r.Env {
-		objs.add("setting", v.Name, doorward.VerbSession)
+		objs.Add("setting", v.Name, doorward.VerbSession)
 	}
-	e.Objects = objs.sorted()
+	e.Objects = objs.Sorted()
 	for _, o := range e.Objects {
 		e.Verbs |= o.Verb
 	}
 	return &doorward.Reading{Effect: e, Statements: []doorward.Statement{{Kind: e.Kinds[0], Text: text, Effect: e}}}, nil
 }
 
-func readExec(command string, e *doorward.Effect, objs objects) error {
+func readExec(command string, e *doorward.Effect, objs shell.Objects) error {
 	r, err := shell.Text(command)
 	if err != nil {
 		return bad("%v", err)
@@ -77,13 +76,13 @@ func readExec(command string, e *doorward.Effect, objs objects) error {
 	e.Kinds, e.Verbs, e.Complete, e.Commands = []string{r.Kind}, doorward.VerbExecute, r.Complete, r.Commands
 	e.Traits |= r.Traits
 	for _, o := range r.Objects {
-		objs.add(o.Kind, o.Name, o.Verb)
+		objs.Add(o.Kind, o.Name, o.Verb)
 	}
 	return nil
 }
 
 // readFile gives the effect of one file operation.
-func readFile(f *File, e *doorward.Effect, objs objects) {
+func readFile(f *File, e *doorward.Effect, objs shell.Objects) {
 	e.Kinds = []string{KindFile + " " + f.Op}
 	verb := doorward.VerbUpdate
 	switch f.Op {
@@ -101,16 +100,16 @@ func readFile(f *File, e *doorward.Effect, objs objects) {
 	case "remove", "rmdir", "rename":
 		verb = doorward.VerbDelete
 	}
-	objs.add("file", f.Path, verb)
+	objs.Add("file", f.Path, verb)
 	switch f.Op {
 	case "rename":
-		objs.add("file", f.To, doorward.VerbCreate|doorward.VerbUpdate)
+		objs.Add("file", f.To, doorward.VerbCreate|doorward.VerbUpdate)
 	case "symlink":
 		to := f.To
 		if !strings.HasPrefix(to, "/") {
 			to = path.Dir(f.Path) + "/" + to
 		}
-		objs.add("file", path.Clean(to), verb)
+		objs.Add("file", path.Clean(to), verb)
 		if f.To == "" || backAfterName(f.To) {
 			e.Complete = false
 			e.Hint = "What the link is to hold has .. after a name: where that leads depends on links that the host has. Write it without."
@@ -146,22 +145,4 @@ func address(host string, port uint32) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + strconv.FormatUint(uint64(port), 10)
-}
-
-type objectKey struct{ kind, name string }
-
-// objects collects what a request touches.
-type objects map[objectKey]doorward.Verb
-
-func (o objects) add(kind, name string, verb doorward.Verb) { o[objectKey{kind, name}] |= verb }
-
-func (o objects) sorted() []doorward.Object {
-	var out []doorward.Object
-	for k, v := range o {
-		out = append(out, doorward.Object{Kind: k.kind, Name: k.name, Verb: v})
-	}
-	slices.SortFunc(out, func(a, b doorward.Object) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
-	return out
 }

@@ -147,7 +147,7 @@ func (r *Request) check() error {
 		return bad("%d environment variables; the most is %d", len(r.Env), MaxEnv)
 	}
 	for _, v := range r.Env {
-		if len(v.Name) > maxName || !identifier(v.Name) {
+		if len(v.Name) > maxName || !scan.Identifier(v.Name) {
 			return bad("%.40q is not the name of an environment variable", v.Name)
 		}
 		if err := checkText("the value of "+v.Name, v.Value, 0, maxValue); err != nil {
@@ -256,7 +256,7 @@ func checkHost(h string) error {
 		return err
 	}
 	for i := range len(h) {
-		if c := h[i]; !letter(c) && !digit(c) && !strings.ContainsRune("._:%-", rune(c)) {
+		if c := h[i]; !scan.Letter(c) && !scan.Digit(c) && !strings.ContainsRune("._:%-", rune(c)) {
 			return bad("%.80q is not a host", h)
 		}
 	}
@@ -273,19 +273,6 @@ func checkText(what, s string, least, most int) error {
 		return bad("%s holds a NUL byte", what)
 	}
 	return nil
-}
-
-func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-func digit(c byte) bool  { return c >= '0' && c <= '9' }
-
-// identifier reports whether s can name a shell variable.
-func identifier(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c != '_' && !letter(c) && (i == 0 || !digit(c)) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // Parse reads a text that [Request.Text] gave, and no other: a text that Text

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // The kinds of frames. A frame is its kind, the length of its body (4 bytes,
@@ -72,4 +73,23 @@ func Next(b []byte) (kind byte, body, rest []byte, err error) {
 		return 0, nil, b, nil
 	}
 	return b[0], b[HeaderLen:end:end], b[end:], nil
+}
+
+// Each calls fn with each frame of b, which holds whole ones. An error of fn
+// ends it.
+func Each(b []byte, fn func(kind byte, body []byte) error) error {
+	for len(b) > 0 {
+		kind, body, rest, err := Next(b)
+		if err != nil {
+			return err
+		}
+		if body == nil {
+			return io.ErrShortWrite
+		}
+		if err := fn(kind, body); err != nil {
+			return err
+		}
+		b = rest
+	}
+	return nil
 }
