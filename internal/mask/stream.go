@@ -18,7 +18,7 @@ const (
 type Stream struct {
 	c     scanner
 	on    bool
-	sent  []byte // the end of what was sent, unmasked
+	sent  []byte // the end of what was sent, unmasked and without escape sequences
 	held  []byte // what came and was not sent
 	plain []byte // a text without its escape sequences
 	cuts  []cut  // where these were
@@ -147,15 +147,26 @@ func (t *Stream) send(dst []byte, end, seen int) []byte {
 	before := len(t.sent)
 	text := append(t.sent, t.held[:seen]...)
 	dst = t.maskTo(dst, text, before, before+end)
-	text = text[:before+end]
-	keep := min(len(text), streamContext)
-	t.sent = append(text[:0], text[len(text)-keep:]...)
+	t.sent = t.context(text[:before+end])
 	t.held = append(t.held[:0], t.held[end:]...)
 	if cap(t.held) > 2*streamHold && len(t.held) < 1024 {
 		t.held = append([]byte(nil), t.held...)
 		t.sent = append([]byte(nil), t.sent...)
 	}
 	return dst
+}
+
+// context is what stays in sight of a text that was sent, in its place: its last
+// bytes without escape sequences, for these may be any number between a name and
+// its value, and the sequence at its end, which may not be whole yet.
+func (t *Stream) context(text []byte) []byte {
+	tail := len(text)
+	if i := bytes.LastIndexByte(text, 0x1b); i >= 0 && i+escape(text[i:]) == len(text) {
+		tail = i
+	}
+	plain := t.strip(text[:tail])
+	plain = plain[max(0, len(plain)-streamContext):]
+	return append(append(text[:0], plain...), text[tail:]...)
 }
 
 // mask appends text from the byte `from` on; what is before that was sent.
