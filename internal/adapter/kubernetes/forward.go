@@ -20,6 +20,7 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/relay"
 	"github.com/doorward/doorward/internal/wire/frame"
 )
@@ -235,13 +236,13 @@ func (f *forwards) serve(p *pair) {
 	defer f.conn.RemoveStreams(p.data, p.faults)
 	q := f.q
 	token, _ := bearer(q.r.Header)
-	l, err := q.srv.open(q.r, q.lane.key.target, token)
+	l, err := lane.Open(q.srv.opener(q.r, q.lane.Target.Name, token))
 	if err != nil {
 		f.fail(p, asDenial(err))
 		return
 	}
 	defer func() { l.Close(l.Err()) }()
-	l.sink.use(dataSink{p.data})
+	l.Sink.Use(dataSink{p.data})
 	if err := f.pump(l, p); err != nil {
 		f.fail(p, asDenial(err))
 		return
@@ -250,7 +251,7 @@ func (f *forwards) serve(p *pair) {
 	_ = p.data.Close()
 }
 
-func (f *forwards) pump(l *lane, p *pair) error {
+func (f *forwards) pump(l *lane.Lane, p *pair) error {
 	q := f.q
 	port, err := portOf(p.data)
 	if err != nil {
@@ -325,8 +326,8 @@ func (e farEnd) Close() error { return e.Stream.Reset() }
 // dataSink gives what is released to the client's stream.
 type dataSink struct{ to httpstream.Stream }
 
-// receive implements receiver.
-func (d dataSink) receive(kind byte, body []byte) error {
+// Receive implements lane.Receiver.
+func (d dataSink) Receive(kind byte, body []byte) error {
 	if kind != frame.Output {
 		return nil
 	}

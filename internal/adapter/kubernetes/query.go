@@ -17,6 +17,7 @@ import (
 	"github.com/doorward/doorward"
 	classify "github.com/doorward/doorward/internal/classify/kubernetes"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/relay"
 	"github.com/doorward/doorward/internal/upstream"
 	"github.com/doorward/doorward/internal/wire/frame"
@@ -26,7 +27,7 @@ import (
 // query is one HTTP request of a client.
 type query struct {
 	srv      *Server
-	lane     *lane
+	lane     *lane.Lane
 	w        http.ResponseWriter
 	r        *http.Request
 	target   string // what stands behind the cluster's name in the request's target
@@ -375,8 +376,8 @@ func (q *query) guard(f func()) {
 	f()
 }
 
-// receive implements receiver: it writes an answer by HTTP.
-func (q *query) receive(kind byte, body []byte) error {
+// Receive implements lane.Receiver: it writes an answer by HTTP.
+func (q *query) Receive(kind byte, body []byte) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ctl := http.NewResponseController(q.w)

@@ -2,14 +2,12 @@ package kubernetes
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,12 +15,11 @@ import (
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
+	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/upstream"
 )
 
 const (
-	maxLanes   = 256 // sessions of one connection
-	maxIdle    = 16  // of these, without a request
 	headerWait = 10 * time.Second
 	openWait   = 15 * time.Second
 	idleWait   = 3 * time.Minute
@@ -48,7 +45,7 @@ type Options struct {
 type Server struct {
 	opt    Options
 	http   *http.Server
-	conns  sync.Map     // of net.Conn to *lanes
+	conns  sync.Map     // of net.Conn to *lane.Pool
 	bodies atomic.Int64 // bytes of requests that are being read, judged or held
 }
 
@@ -62,16 +59,16 @@ func New(opt Options) *Server {
 		Handler: srv, ReadHeaderTimeout: headerWait, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			ls := &lanes{free: map[laneKey][]*lane{}}
-			srv.conns.Store(c, ls)
-			return context.WithValue(ctx, lanesKey{}, ls)
+			lanes := lane.New()
+			srv.conns.Store(c, lanes)
+			return context.WithValue(ctx, poolKey{}, lanes)
 		},
 		ConnState: func(c net.Conn, st http.ConnState) {
 			if st != http.StateClosed && st != http.StateHijacked {
 				return
 			}
-			if ls, ok := srv.conns.LoadAndDelete(c); ok {
-				go ls.(*lanes).close() // it waits for the disk
+			if lanes, ok := srv.conns.LoadAndDelete(c); ok {
+				go lanes.(*lane.Pool).Close() // it waits for the disk
 			}
 		},
 	}
@@ -92,98 +89,20 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-type lanesKey struct{}
+type poolKey struct{}
 
-// lanes are the sessions of one client's connection.
-type lanes struct {
-	mu    sync.Mutex
-	free  map[laneKey][]*lane
-	count int
-	over  bool // the connection has ended
-}
-
-// laneKey is for whom a session was opened: another token is another session.
-type laneKey struct {
-	target string
-	token  [sha256.Size]byte
-}
-
-// lane is a session of the gate that serves one request at a time.
-type lane struct {
-	*gate.Session
-	key  laneKey
-	sink *sink
-}
-
-var errTooMany = errors.New("too many requests at once on one connection")
-
-// take gives a session for a request: a free one, or a new one.
-func (srv *Server) take(r *http.Request, target, token string) (*lane, error) {
-	ls := r.Context().Value(lanesKey{}).(*lanes)
-	key := laneKey{target, sha256.Sum256([]byte(token))}
-	for {
-		ls.mu.Lock()
-		free := ls.free[key]
-		if len(free) == 0 {
-			break
-		}
-		l := free[len(free)-1]
-		ls.free[key] = free[:len(free)-1]
-		ls.mu.Unlock()
-		if l.Err() == nil {
-			return l, nil
-		}
-		ls.drop(l)
+// opener opens a session for a request.
+func (srv *Server) opener(r *http.Request, target, token string) lane.Opener {
+	return func(client io.Writer) (*gate.Session, error) {
+		// A client that leaves in the middle must not leave half a session behind.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), openWait)
+		defer cancel()
+		return srv.opt.Gate.Open(ctx, gate.Hello{
+			Credential:  doorward.Credential{Protocol: "kubernetes", Secret: token, Remote: r.RemoteAddr, Secure: r.TLS != nil},
+			Target:      target,
+			Application: printable(application(r)),
+		}, client)
 	}
-	if ls.over || ls.count >= maxLanes {
-		ls.mu.Unlock()
-		return nil, errTooMany
-	}
-	ls.count++
-	ls.mu.Unlock()
-	l, err := srv.open(r, target, token)
-	if err != nil {
-		ls.mu.Lock()
-		ls.count--
-		ls.mu.Unlock()
-		return nil, err
-	}
-	l.key = key
-	l.OnKill(func() { ls.ended(l) })
-	return l, nil
-}
-
-// ended closes a session that was ended while it was free. One that serves a
-// request is closed when that is over.
-func (ls *lanes) ended(l *lane) {
-	ls.mu.Lock()
-	free := ls.free[l.key]
-	i := slices.Index(free, l)
-	if i >= 0 {
-		ls.free[l.key] = slices.Delete(free, i, i+1)
-	}
-	ls.mu.Unlock()
-	if i >= 0 {
-		ls.drop(l)
-	}
-}
-
-// open opens a session.
-func (srv *Server) open(r *http.Request, target, token string) (*lane, error) {
-	l := &lane{sink: &sink{}}
-	// A client that leaves in the middle must not leave half a session behind.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), openWait)
-	defer cancel()
-	s, err := srv.opt.Gate.Open(ctx, gate.Hello{
-		Credential:  doorward.Credential{Protocol: "kubernetes", Secret: token, Remote: r.RemoteAddr, Secure: r.TLS != nil},
-		Target:      target,
-		Application: printable(application(r)),
-	}, l.sink)
-	if err != nil {
-		return nil, err
-	}
-	l.Session = s
-	return l, nil
 }
 
 // application is what the client says that it is.
@@ -192,38 +111,6 @@ func application(r *http.Request) string {
 		return c + " (" + r.UserAgent() + ")"
 	}
 	return r.UserAgent()
-}
-
-// put gives a session back.
-func (ls *lanes) put(l *lane) {
-	ls.mu.Lock()
-	if !ls.over && l.Err() == nil && len(ls.free[l.key]) < maxIdle {
-		ls.free[l.key] = append(ls.free[l.key], l)
-		ls.mu.Unlock()
-		return
-	}
-	ls.mu.Unlock()
-	ls.drop(l)
-}
-
-func (ls *lanes) drop(l *lane) {
-	l.Close(l.Err())
-	ls.mu.Lock()
-	ls.count--
-	ls.mu.Unlock()
-}
-
-func (ls *lanes) close() {
-	ls.mu.Lock()
-	ls.over = true
-	all := ls.free
-	ls.free = nil
-	ls.mu.Unlock()
-	for _, free := range all {
-		for _, l := range free {
-			ls.drop(l)
-		}
-	}
 }
 
 // ServeHTTP serves one request.
@@ -250,16 +137,16 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, &doorward.Denial{Decision: "deny", Reason: "you are not signed in", Hint: "Sign in with `doorward login`; `doorward kubeconfig` sets kubectl up.", Code: "28000"}, 0)
 		return
 	}
-	l, err := srv.take(r, target, token)
+	lanes := r.Context().Value(poolKey{}).(*lane.Pool)
+	l, err := lanes.Take(target, token, srv.opener(r, target, token))
 	if err != nil {
 		reply(w, nil, asDenial(err), 0)
 		return
 	}
-	ls := r.Context().Value(lanesKey{}).(*lanes)
-	defer ls.put(l)
+	defer lanes.Put(l)
 	q := &query{srv: srv, lane: l, w: w, r: r, target: rest}
-	l.sink.use(q)
-	defer l.sink.use(nil)
+	l.Sink.Use(q)
+	defer l.Sink.Use(nil)
 	q.serve()
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward"
+	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/wire/frame"
 )
 
@@ -93,7 +94,7 @@ func asDenial(err error) *doorward.Denial {
 	switch {
 	case errors.As(err, &d):
 		return d
-	case errors.Is(err, errTooMany):
+	case errors.Is(err, lane.ErrTooMany):
 		return &doorward.Denial{Decision: "error", Reason: err.Error(), Hint: "Ask for fewer things at once.", Retry: true, Code: "53300"}
 	}
 	return &doorward.Denial{Decision: "error", Reason: "doorward cannot do this now", Retry: true}

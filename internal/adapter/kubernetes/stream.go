@@ -98,7 +98,7 @@ func (q *query) stream() error {
 	}
 	defer conn.closeConn()
 	x := &terminal{streams: conn, want: want}
-	q.lane.sink.use(x)
+	q.lane.Sink.Use(x)
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	var gone atomic.Bool
@@ -333,8 +333,8 @@ type terminal struct {
 	done bool
 }
 
-// receive implements receiver.
-func (x *terminal) receive(kind byte, body []byte) error {
+// Receive implements lane.Receiver.
+func (x *terminal) Receive(kind byte, body []byte) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer time.AfterFunc(writeWait, x.closeConn).Stop()
