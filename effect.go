@@ -131,6 +131,17 @@ type Effect struct {
 	MaskUse  MaskUse
 	Masked   []string   // masked columns touched, "schema.table.column", sorted
 	Commands [][]string // words of each command that is run, where every one of them is known; nil otherwise
+	HTTP     *HTTP      // of a request to an HTTP service; nil otherwise. It is shared: nobody changes it
+}
+
+// HTTP is what a request to an HTTP service says, for conditions of a policy.
+type HTTP struct {
+	Method  string
+	Path    string              // decoded
+	Query   map[string][]string // decoded; values in order
+	Headers map[string]string   // as sent on, names in lower case
+	Body    any                 // JSON: nil, bool, int64, float64, string, []any, map[string]any; a form: map[string]any of string or []string; nil for anything else
+	Size    int64               // bytes of the body
 }
 
 // ReadOnly reports whether the effect is complete and nothing but reads and
@@ -143,7 +154,12 @@ func (e *Effect) ReadOnly() bool {
 // since the same text may do something else once the target has changed.
 func (e *Effect) Digest() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%#v", *e)
+	plain := *e
+	plain.HTTP = nil // %#v would write where it is in memory
+	fmt.Fprintf(h, "%#v", plain)
+	if e.HTTP != nil {
+		fmt.Fprintf(h, "%#v", *e.HTTP) // keys of maps in order
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

@@ -32,11 +32,12 @@ const (
 	typeIdentity = "doorward.Identity"
 	typeTarget   = "doorward.Target"
 	typeTime     = "doorward.Time"
+	typeHTTP     = "doorward.HTTP"
 	typeObject   = "doorward.Object"
 )
 
 // variables maps the names that conditions use to their types.
-var variables = map[string]string{"effect": typeEffect, "identity": typeIdentity, "target": typeTarget, "time": typeTime}
+var variables = map[string]string{"effect": typeEffect, "identity": typeIdentity, "target": typeTarget, "time": typeTime, "http": typeHTTP}
 
 // fields are the fields of each type.
 var fields = map[string]map[string]field{
@@ -87,6 +88,7 @@ var fields = map[string]map[string]field{
 		"weekday": {types.StringType, func(f *facts) any { return weekdays[f.now.UTC().Weekday()] }},
 		"now":     {types.TimestampType, func(f *facts) any { return f.now.UTC() }},
 	},
+	typeHTTP: httpFields,
 }
 
 var weekdays = [...]string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
@@ -297,7 +299,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 
 // activation gives CEL the variables of one decision.
 type activation struct {
-	effect, identity, target, time value
+	effect, identity, target, time, http value
 }
 
 func newActivation(f *facts) *activation {
@@ -306,6 +308,7 @@ func newActivation(f *facts) *activation {
 		identity: value{typ: varTypes["identity"], facts: f},
 		target:   value{typ: varTypes["target"], facts: f},
 		time:     value{typ: varTypes["time"], facts: f},
+		http:     value{typ: varTypes["http"], facts: f},
 	}
 }
 
@@ -328,6 +331,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return &a.target, true
 	case "time":
 		return &a.time, true
+	case "http":
+		return &a.http, true
 	}
 	return nil, false
 }

@@ -382,7 +382,7 @@ func TestCompileErrors(t *testing.T) {
 		"field 2":     {func(r *Rule) { r.When = "identity.gruops == []" }, "when", "did you mean identity.groups?"},
 		"object":      {func(r *Rule) { r.When = "effect.objects.all(o, o.nmae == 'x')" }, "when", "did you mean name?"},
 		"variable":    {func(r *Rule) { r.When = "efect.writes" }, "when", "did you mean effect?"},
-		"unknown":     {func(r *Rule) { r.When = "banana" }, "when", "effect, identity, target, time"},
+		"unknown":     {func(r *Rule) { r.When = "banana" }, "when", "effect, http, identity, target, time"},
 		"syntax":      {func(r *Rule) { r.When = "effect.writes &&" }, "when", "column"},
 		"type":        {func(r *Rule) { r.When = "effect.bound" }, "when", "not true or false"},
 		"mixed types": {func(r *Rule) { r.When = "effect.bound == 'x'" }, "when", "column 14"},
