@@ -16,6 +16,7 @@ const minBase64 = 11
 func (o *Objects) child() *Objects {
 	if o.inner == nil {
 		o.inner = &Objects{level: o.level + 1, many: true}
+		o.inner.opt.Plain = o.opt.Plain
 		o.inner.c.init(o.c.set, o.c.target)
 		o.inner.search = o.search
 	}
@@ -29,10 +30,10 @@ func (o *Objects) child() *Objects {
 func (o *Objects) mask(dst, text []byte, h hint, level int) ([]byte, bool) {
 	c := &o.c
 	if level != nameNone && c.wanted.has(kindSecret) && len(text) > 0 && secretLike(text, min(level, namePassword), true, '"') {
-		return c.ops[kindSecret].appendText(dst, text, kindSecret), true
+		return o.used(kindSecret).appendText(dst, text, kindSecret), true
 	}
 	if documentLike(text) {
-		if out, hit, ok := o.document(dst, text, frame{hint: h, level: uint8(level)}); ok {
+		if out, hit, ok := o.document(dst, text, o.bottom(h, level)); ok {
 			return out, hit
 		}
 	}
@@ -64,7 +65,7 @@ func documentLike(text []byte) bool {
 // is false. What lies too deep to be looked at is replaced as a whole.
 func (o *Objects) document(dst, text []byte, bottom frame) (out []byte, hit, ok bool) {
 	if o.level >= maxObjectsInner {
-		return append(dst, redactedText...), true, true
+		return append(dst, o.whole()...), true, true
 	}
 	n := len(dst)
 	k := o.child()
@@ -102,7 +103,7 @@ func (o *Objects) bytes(dst, text []byte, h hint, must bool) (out []byte, hit, o
 		return dst, false, false
 	}
 	if o.level >= maxObjectsInner {
-		return append(dst, redactedText...), true, true
+		return append(dst, o.whole()...), true, true
 	}
 	k := o.child()
 	if packed {
@@ -118,7 +119,7 @@ func (o *Objects) bytes(dst, text []byte, h hint, must bool) (out []byte, hit, o
 		if !hit {
 			return dst, false, true
 		}
-		return enc.AppendEncode(dst, []byte(redactedText)), true, true
+		return enc.AppendEncode(dst, []byte(o.whole())), true, true
 	}
 	k.out, hit = k.mask(trim(k.out), raw, h, nameNone)
 	if !hit {
@@ -204,12 +205,12 @@ func (o *Objects) searched(dst, text []byte, h hint) (out []byte, hit bool) {
 		return dst, false
 	}
 	if found == 1 && c.found[0].kind == kindDate && isStamp(text) {
-		return c.ops[kindDate].appendStamp(dst, text), true
+		return o.used(kindDate).appendStamp(dst, text), true
 	}
 	start, at := len(dst), 0
 	for _, f := range c.found {
 		dst = append(dst, text[at:f.start]...)
-		dst = c.ops[f.kind].appendText(dst, text[f.start:f.end], f.kind)
+		dst = o.used(f.kind).appendText(dst, text[f.start:f.end], f.kind)
 		at = f.end
 	}
 	dst = append(dst, text[at:]...)
@@ -217,15 +218,33 @@ func (o *Objects) searched(dst, text []byte, h hint) (out []byte, hit bool) {
 		// JSON that is not whole, or stands within other text: what its escapes
 		// hide cannot be replaced piece by piece.
 		o.flat = unescapeJSON(trim(o.flat), text)
-		c.found = detect(c.found[:0], o.flat, c.wanted, h)
-		if len(c.found) > found {
-			return append(dst[:start], redactedText...), true
+		c.found = detect(c.found, o.flat, c.wanted, h)
+		if !sameFindings(c.found[:found], text, c.found[found:], o.flat) {
+			return append(dst[:start], o.whole()...), true
 		}
 	}
 	if pem {
 		dst, pem = o.pem(dst, start)
 	}
 	return dst, found > 0 || pem
+}
+
+// sameFindings reports whether all that is found in b was found in a as well,
+// to its last letter.
+func sameFindings(x []finding, a []byte, y []finding, b []byte) bool {
+	if len(y) > len(x) {
+		return false
+	}
+	for len(y) > 0 {
+		if len(x) == 0 {
+			return false
+		}
+		if bytes.Equal(a[x[0].start:x[0].end], b[y[0].start:y[0].end]) {
+			y = y[1:]
+		}
+		x = x[1:]
+	}
+	return true
 }
 
 var (
@@ -254,7 +273,7 @@ func (o *Objects) pem(dst []byte, start int) (out []byte, hit bool) {
 		raw, _ := base64.RawStdEncoding.DecodeString(string(text[i:end]))
 		if bytes.Contains(raw, pemWord) {
 			hit = true
-			dst = o.c.ops[kindSecret].appendText(dst, text[i:end], kindSecret)
+			dst = o.used(kindSecret).appendText(dst, text[i:end], kindSecret)
 		} else {
 			dst = append(dst, text[i:end]...)
 		}

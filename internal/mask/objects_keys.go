@@ -9,8 +9,28 @@ const (
 	keyBytes    = 32 // longer keys are looked at each time
 )
 
-// keyMemory remembers what keys say of their values.
-type keyMemory [keySlots]keySlot
+// keyMemory remembers what keys of a target say of their values.
+type keyMemory struct {
+	target string
+	slots  [keySlots]keySlot
+}
+
+// keyMemory gives a memory of the target: that of an answer before, if there is
+// one, for small answers are mostly keys that stood in the one before.
+func (s *Set) keyMemory(target string) *keyMemory {
+	if m, _ := s.keys.pool.Get().(*keyMemory); m != nil && m.target == target {
+		return m
+	}
+	return &keyMemory{target: target}
+}
+
+// forget gives the memory back.
+func (o *Objects) forget() {
+	if o.keys != nil && o.level == 0 {
+		o.c.set.keys.pool.Put(o.keys)
+		o.keys = nil
+	}
+}
 
 // keySlot is one key.
 type keySlot struct {
@@ -31,7 +51,7 @@ func (m *keyMemory) slot(key []byte) *keySlot {
 			h = h*31 + uint64(b)
 		}
 	}
-	return &m[h*0x9e3779b97f4a7c15>>(64-keySlotBits)]
+	return &m.slots[h*0x9e3779b97f4a7c15>>(64-keySlotBits)]
 }
 
 // names says what a key, or a name that is a value, says of what it names, and
@@ -41,7 +61,7 @@ func (o *Objects) names(key []byte) (h hint, level uint8, slot *keySlot) {
 		return nameHint(key), uint8(secretName(key)), nil
 	}
 	if o.keys == nil {
-		o.keys = new(keyMemory)
+		o.keys = o.c.set.keyMemory(o.c.target)
 	}
 	slot = o.keys.slot(key)
 	if int(slot.n) != len(key) || string(slot.key[:slot.n]) != string(key) {
@@ -57,6 +77,9 @@ func (o *Objects) member(raw []byte, marks content) []byte {
 	f := &o.stack[len(o.stack)-1]
 	key := decoded(&o.key, raw, marks)
 	f.next = f.placeOf(key)
+	if o.paths != nil {
+		o.paths.enter(key, false)
+	}
 	if !o.search || f.next == placeStatic || f.next == placeHeading {
 		return nil
 	}
@@ -66,7 +89,10 @@ func (o *Objects) member(raw []byte, marks content) []byte {
 	}
 	out, hit := o.searched(trim(o.out), key, 0)
 	if o.out = out; hit {
-		return o.quote(out)
+		if f.place == placeAny {
+			o.distinct(f)
+		}
+		return o.quote(o.out)
 	}
 	if slot != nil {
 		slot.clean = true

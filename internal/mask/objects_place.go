@@ -21,6 +21,7 @@ type place uint8
 const (
 	placePlain place = iota // searched, as all that is not named below
 	placeData               // searched: data of an object that is no Secret by what is known
+	placeAny                // searched: in JSON that is not of Kubernetes, so that no key has a meaning
 
 	// Strings.
 	placeKeep    // left alone: clients cannot work without it
@@ -74,7 +75,7 @@ func (p place) inside(array bool, f flags) place {
 	switch {
 	case p >= placeItems && array, p >= placeObject && p < placeItems && !array:
 		return p
-	case p >= placeHidden && p <= placeStatic, p == placePlain, p == placeData:
+	case p >= placeHidden && p <= placeStatic, p == placePlain, p == placeData, p == placeAny:
 		return p
 	case f&flagSecret != 0 && p != placeName && p != placeValue:
 		return placeHidden
@@ -128,6 +129,14 @@ func (f *frame) placeOf(key []byte) place {
 		return f.plain(key)
 	case placeMap:
 		return placePlain
+	case placeAny:
+		switch string(key) { // a pair, as many services have them
+		case "name", "key":
+			return placeName
+		case "value":
+			return placeValue
+		}
+		return placeAny
 	case placeObject:
 		if p, ok := f.object(key); ok {
 			return p

@@ -32,7 +32,7 @@ type frame struct {
 	pair  uint8 // the same, for a value whose name is a member of its own
 	hint  hint  // what the key speaks of
 	about hint  // the same, for a value whose name is a member of its own
-	index int32 // elements before this one
+	index int32 // elements before this one; of a plain object, keys that were replaced
 }
 
 // content tells what a string is made of.
@@ -52,7 +52,8 @@ var (
 	errDepth    = fmt.Errorf("more than %d arrays and objects in each other", MaxObjectsDepth)
 	errWord     = errors.New("not JSON: neither a number nor true, false or null")
 	errLoose    = errors.New("a number or word that is no part of a document") // in text: "[1] 4111 1111 …"
-	errDocument = errors.New("a second document in an answer that is no watch")
+	errDocument = errors.New("a second document in an answer that has one")
+	errLine     = errors.New("a number or word that is a document does not stand on a line of its own")
 )
 
 // scan masks a piece. What is not replaced is copied in runs. After an error,
@@ -67,7 +68,10 @@ func (o *Objects) scan(dst, b []byte) (out []byte, at int, err error) {
 	from := i // the first byte that was not copied
 	for i < len(b) {
 		switch c := b[i]; c {
-		case ' ', '\n', '\t', '\r':
+		case ' ', '\t', '\r':
+			i++
+		case '\n':
+			o.line = true
 			i++
 		case '"':
 			end, marks, _, err := stringSpan(b, i+1)
@@ -283,7 +287,9 @@ func (o *Objects) open(array bool) error {
 	}
 	p := &o.stack[len(o.stack)-1]
 	f := frame{array: array, flags: p.flags & flagSecret}
-	f.place = p.next.inside(array, f.flags)
+	if f.place = p.next.inside(array, f.flags); p.place == placeAny {
+		f.place = placeAny
+	}
 	if len(o.stack) == 1 {
 		f.flags = p.flags // what is known of the document from where it stands
 	}
@@ -293,6 +299,11 @@ func (o *Objects) open(array bool) error {
 		f.next, f.hint, f.level = f.place.element(), p.hint, p.level
 	}
 	switch {
+	case o.opt.Plain:
+		if len(o.stack) == 1 && array {
+			o.list = true
+			o.rows--
+		}
 	case o.opt.Watch:
 	case len(o.stack) == 2 && f.place.listing():
 		o.listed()
@@ -306,6 +317,9 @@ func (o *Objects) open(array bool) error {
 		p.flags |= flagShown
 	}
 	o.stack = append(o.stack, f)
+	if o.paths != nil {
+		o.paths.open(array)
+	}
 	return nil
 }
 
@@ -327,6 +341,9 @@ func (o *Objects) shut(c byte) error {
 		return unexpected(c, o.state)
 	}
 	o.stack = o.stack[:len(o.stack)-1]
+	if o.paths != nil {
+		o.paths.shut()
+	}
 	o.after()
 	return nil
 }
@@ -335,13 +352,16 @@ func (o *Objects) shut(c byte) error {
 func (o *Objects) value() error {
 	switch o.state {
 	case wantValue, wantElement:
+		if o.opt.Plain && len(o.stack) <= 3 {
+			o.counted()
+		}
 		return nil
 	case wantDocument:
 		if o.docs > 0 && !o.many {
 			return errDocument
 		}
 		o.docs, o.list = 1, false
-		if o.opt.Watch {
+		if o.opt.Watch || o.opt.Plain {
 			o.rows++
 		} else {
 			o.rows = 1
@@ -390,11 +410,18 @@ func (o *Objects) string(raw []byte, marks content) ([]byte, error) {
 // word takes a whole number, true, false or null: nil where it is shown as it
 // is, and otherwise what takes its place.
 func (o *Objects) word(v []byte) ([]byte, error) {
+	first := o.docs == 0
 	if err := o.value(); err != nil {
 		return nil, err
 	}
-	if o.level > 0 && len(o.stack) == 1 {
-		return nil, errLoose
+	if len(o.stack) == 1 {
+		if o.level > 0 {
+			return nil, errLoose
+		}
+		if o.opt.Plain && !first && !o.line {
+			return nil, errLine
+		}
+		o.line = false
 	}
 	f := &o.stack[len(o.stack)-1]
 	var repl []byte
@@ -404,14 +431,20 @@ func (o *Objects) word(v []byte) ([]byte, error) {
 			o.listed()
 		}
 	case "true", "false":
-		if f.next.hides(f.flags) {
+		if rule := o.field(); rule > 0 {
+			repl = o.fieldBool(rule)
+		} else if f.next.hides(f.flags) {
 			repl = falseWord
 		}
 	default:
 		if !validNumber(v) {
 			return nil, errWord
 		}
-		repl = o.number(f, v)
+		if rule := o.field(); rule > 0 {
+			repl = o.fieldNumber(rule, f, v)
+		} else {
+			repl = o.number(f, v)
+		}
 	}
 	if repl != nil {
 		o.changed = true

@@ -40,7 +40,7 @@ func (o *Objects) token(v []byte) []byte {
 // or nil.
 func (o *Objects) stringValue(raw []byte, marks content) ([]byte, error) {
 	f := &o.stack[len(o.stack)-1]
-	if f.next == placePlain && !o.search {
+	if !o.search && (f.next == placePlain || f.place == placeAny && o.field() == 0) {
 		return nil, nil
 	}
 	h, level := f.hint, int(f.level)
@@ -111,11 +111,15 @@ func (o *Objects) stringValue(raw []byte, marks content) ([]byte, error) {
 			return o.token(quotedMarker), nil
 		}
 	}
-	if !o.search {
+	rule := o.field()
+	if !o.search && rule == 0 {
 		return nil, nil
 	}
 	if f.array {
 		h, level = o.element(f, text, h, level)
+	}
+	if rule > 0 {
+		return o.fieldString(rule, text, h, level), nil
 	}
 	out, hit := o.mask(trim(o.out), text, h, level)
 	o.out = out

@@ -11,7 +11,8 @@ import (
 )
 
 // Rule is one entry of the section "masking:" of the configuration. It names
-// columns, or types of values to detect, and what to do with them.
+// columns, types of values to detect, or fields of JSON (exactly one of the
+// three), and what to do with them.
 type Rule struct {
 	// Targets are names or globs ("orders-*"); empty: every target.
 	Targets []string `yaml:"targets,omitempty" json:"targets,omitempty"`
@@ -21,6 +22,18 @@ type Rule struct {
 	Columns []string `yaml:"columns,omitempty" json:"columns,omitempty"`
 	// Detect lists types of values to find wherever they stand: see [Types].
 	Detect []string `yaml:"detect,omitempty" json:"detect,omitempty"`
+	// Fields are paths of what is masked in JSON that HTTP targets answer, in a
+	// subset of RFC 9535: $.customer.email, $.items[*].card, $..ssn (at any
+	// depth), $.customer.* (every member or element), $['odd.name'] and
+	// $..['odd.name']. Before a path may stand the requests that it is limited
+	// to, a method or *, a blank and a glob over the decoded path, in which *
+	// matches / too: GET /orders/*: $.customer.email. Names compare exactly,
+	// after the escapes of a key are decoded. Whatever a path selects is masked:
+	// a string by the operator, a number by a number (or null, where the
+	// operator is null), true and false by false (or null), and of arrays and
+	// objects every such value below; the keys there stay, and null does. A path
+	// does not go into JSON that stands in a string: name the string.
+	Fields []string `yaml:"fields,omitempty" json:"fields,omitempty"`
 	// Operator is redact, partial, hash, pseudonym, null or generalise.
 	Operator string `yaml:"operator" json:"operator"`
 }
@@ -83,8 +96,11 @@ type detectRule struct {
 type Set struct {
 	columns []columnRule
 	detects []detectRule
+	fields  []fieldRule
+	steps   []step // of the paths of the fields
 	key     []byte
 	pool    workerPool
+	keys    workerPool // of key memories
 }
 
 // Compile checks rules and makes a [Set] of them. The key feeds the operators
@@ -105,15 +121,15 @@ func Compile(rules []Rule, key []byte) (*Set, error) {
 		if op.keyed() && len(key) < minKey {
 			return nil, fmt.Errorf("%s: operator %s needs a key of at least %d bytes: set the masking key", where, r.Operator, minKey)
 		}
-		if (len(r.Columns) == 0) == (len(r.Detect) == 0) {
-			return nil, fmt.Errorf("%s: give exactly one of columns and detect", where)
+		if oneOf(len(r.Columns), len(r.Detect), len(r.Fields)) != 1 {
+			return nil, fmt.Errorf("%s: give exactly one of columns, detect and fields", where)
 		}
 		for _, t := range r.Targets {
 			if err := checkGlob(t); err != nil {
 				return nil, fmt.Errorf("%s: target %q: %w", where, t, err)
 			}
 		}
-		patterns += len(r.Columns) + len(r.Targets)
+		patterns += len(r.Columns) + len(r.Fields) + len(r.Targets)
 		if patterns > maxPatterns {
 			return nil, fmt.Errorf("%s: too many patterns: at most %d in all", where, maxPatterns)
 		}
@@ -124,6 +140,11 @@ func Compile(rules []Rule, key []byte) (*Set, error) {
 				return nil, fmt.Errorf("%s: column %q: %w", where, c, err)
 			}
 			s.columns = append(s.columns, columnRule{targets: targets, parts: parts, name: c, op: op})
+		}
+		for _, f := range r.Fields {
+			if err := s.addField(f, targets, op); err != nil {
+				return nil, fmt.Errorf("%s: field %q: %w", where, f, err)
+			}
 		}
 		var kinds kindSet
 		for _, d := range r.Detect {
@@ -138,6 +159,32 @@ func Compile(rules []Rule, key []byte) (*Set, error) {
 		}
 	}
 	return s, nil
+}
+
+// addField adds one entry of [Rule.Fields].
+func (s *Set) addField(field string, targets []string, op operator) error {
+	if len(s.fields) == maxFields {
+		return fmt.Errorf("more than %d fields in all", maxFields)
+	}
+	r, steps, err := parseField(field)
+	if err != nil {
+		return err
+	}
+	r.targets, r.op, r.first = targets, op, int32(len(s.steps))
+	s.fields = append(s.fields, r)
+	steps[len(steps)-1].rule = int32(len(s.fields))
+	s.steps = append(s.steps, steps...)
+	return nil
+}
+
+// oneOf counts the lists that are not empty.
+func oneOf(lengths ...int) (n int) {
+	for _, l := range lengths {
+		if l > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Column gives the name of the column pattern that applies to a column of a

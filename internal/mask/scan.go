@@ -57,7 +57,7 @@ func (c *scanner) text(dst, v []byte, h hint) ([]byte, bool) {
 	return append(dst, v[at:]...), true
 }
 
-// workerPool keeps scanners for free text.
+// workerPool keeps what is used again: scanners for free text, key memories.
 type workerPool struct{ pool sync.Pool }
 
 // Text appends src to dst with every detected value replaced: for free text
