@@ -88,6 +88,8 @@ func (h *house) targetInfo() []api.TargetInfo {
 			at = h.cfg.Listen.SSH
 		case "kubernetes":
 			at = h.cfg.Listen.Kubernetes
+		case "http":
+			at = h.cfg.Listen.HTTP
 		}
 		out = append(out, api.TargetInfo{Name: name, Protocol: t.Protocol, Database: t.Database, Host: h.reachedBy(at), Port: port(at), CAPEM: string(h.ca)})
 	}

@@ -25,6 +25,14 @@ func reach(ctx context.Context, path, name string) error {
 		defer x.cluster.Close()
 		return x.cluster.Probe(ctx)
 	}
+	if t := c.Targets[name]; t.HTTP != nil {
+		x, err := httpTarget(name, t)
+		if err != nil {
+			return err
+		}
+		defer x.service.Close()
+		return x.service.Probe(ctx)
+	}
 	if t := c.Targets[name]; t.SSH != nil {
 		x, err := (&targets{}).sshTarget(name, t)
 		if err != nil {
@@ -49,6 +57,9 @@ func snapshot(ctx context.Context, path, name string) (*config.Config, *upstream
 	}
 	if t.Kubernetes != nil {
 		return nil, nil, fmt.Errorf("target %q is a cluster: there is nothing to plan; give doorward's account a Role with only what it needs", name)
+	}
+	if t.HTTP != nil {
+		return nil, nil, fmt.Errorf("target %q is a service: there is nothing to plan; give doorward's credential only what it needs", name)
 	}
 	if !ok || t.Postgres == nil {
 		return nil, nil, fmt.Errorf("no target %q in %s", name, path)

@@ -78,7 +78,7 @@ func (h *house) build(ctx context.Context) error {
 	if c.TLS.Cert != "" {
 		h.tls, h.ca, err = certs.Configured(c.TLS.Cert, c.TLS.Key)
 	} else {
-		h.tls, h.ca, err = certs.SelfMade(c.StateDir(), h.hosts())
+		h.tls, h.ca, err = certs.SelfMade(c.StateDir(), append(h.hosts(), serviceHosts(c)...))
 	}
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (h *house) rules(c *config.Config) (gate.Rules, error) {
 // for them, and the console answers to them.
 func (h *house) hosts() []string {
 	var out []string
-	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres, h.cfg.Listen.SSH, h.cfg.Listen.Kubernetes} {
+	for _, a := range []string{h.cfg.Listen.Console, h.cfg.Listen.Postgres, h.cfg.Listen.SSH, h.cfg.Listen.Kubernetes, h.cfg.Listen.HTTP} {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			out = append(out, host)
 		}
@@ -229,6 +229,17 @@ func (h *house) run(ctx context.Context, ready func()) error {
 			_ = clusters.Shutdown(stop)
 		}()
 	}
+	services, httpAddr, err := h.listenHTTP(ctx)
+	if err != nil {
+		return err
+	}
+	if services != nil {
+		defer func() {
+			stop, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = services.Shutdown(stop)
+		}()
+	}
 
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
@@ -239,7 +250,7 @@ func (h *house) run(ctx context.Context, ready func()) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "ssh", sshAddr, "kubernetes", named(kubernetesAddr), "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
+	h.log.Info("doorward serves", "postgres", pg.Addr().String(), "ssh", sshAddr, "kubernetes", named(kubernetesAddr), "http", named(httpAddr), "console", plain.Addr().String(), "targets", h.targets.names(), "policy", h.cfg.CompiledPolicy().Version())
 	ready()
 	for {
 		select {

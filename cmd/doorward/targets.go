@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward"
+	adapter "github.com/doorward/doorward/internal/adapter/http"
 	"github.com/doorward/doorward/internal/certs"
 	classify "github.com/doorward/doorward/internal/classify/postgres"
 	"github.com/doorward/doorward/internal/config"
@@ -24,9 +25,10 @@ const cacheBytes = 64 << 20
 
 // targets is the table of targets in force.
 type targets struct {
-	mu   sync.RWMutex
-	byID map[string]*target
-	keys *certs.SSHKeys
+	mu     sync.RWMutex
+	byID   map[string]*target
+	byHost map[string]string // of HTTP targets: the names that they are reached by
+	keys   *certs.SSHKeys
 }
 
 type target struct {
@@ -36,6 +38,8 @@ type target struct {
 	catalog *upstream.Catalog
 	host    *upstream.SSH        // of an SSH target
 	cluster *upstream.Kubernetes // of a Kubernetes target
+	service *upstream.HTTP       // of an HTTP target
+	http    adapter.Service
 	slots   chan struct{}
 }
 
@@ -67,6 +71,14 @@ func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[strin
 			next[name] = cluster
 			continue
 		}
+		if conf.HTTP != nil {
+			service, err := httpTarget(name, conf)
+			if err != nil {
+				return nil, err
+			}
+			next[name] = service
+			continue
+		}
 		if conf.Postgres == nil {
 			return nil, fmt.Errorf("target %s: no protocol that doorward speaks", name)
 		}
@@ -87,9 +99,23 @@ func (t *targets) prepare(c *config.Config, rules func() *gate.Rules) (map[strin
 
 // put replaces the table.
 func (t *targets) put(next map[string]*target) {
+	hosts := map[string]string{}
+	for name, x := range next {
+		if x.conf.HTTP != nil {
+			for _, host := range x.conf.HTTP.Hosts {
+				hosts[host] = name
+			}
+		}
+	}
 	t.mu.Lock()
-	t.byID = next
+	old := t.byID
+	t.byID, t.byHost = next, hosts
 	t.mu.Unlock()
+	for name, x := range old {
+		if x.service != nil && next[name] != x {
+			x.service.Close()
+		}
+	}
 }
 
 func options(name string, p config.PostgresTarget) upstream.PostgresOptions {
@@ -189,6 +215,9 @@ func (t *targets) close() {
 		}
 		if x.cluster != nil {
 			x.cluster.Close()
+		}
+		if x.service != nil {
+			x.service.Close()
 		}
 	}
 }

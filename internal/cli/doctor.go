@@ -176,7 +176,7 @@ func (d *doctor) gate(ctx context.Context, path string) {
 
 // ports reports whether a gate serves at the console's address already.
 func (d *doctor) ports(c *config.Config) (running bool) {
-	for _, p := range []struct{ name, addr string }{{"console", c.Listen.Console}, {"postgres", c.Listen.Postgres}, {"ssh", c.Listen.SSH}, {"kubernetes", c.Listen.Kubernetes}} {
+	for _, p := range []struct{ name, addr string }{{"console", c.Listen.Console}, {"postgres", c.Listen.Postgres}, {"ssh", c.Listen.SSH}, {"kubernetes", c.Listen.Kubernetes}, {"http", c.Listen.HTTP}} {
 		if p.addr == "" {
 			continue
 		}

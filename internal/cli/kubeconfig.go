@@ -46,7 +46,7 @@ func (k *KubeconfigCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	clusters, err := kubernetesTargets(ctx, c)
+	clusters, err := targetsOf(ctx, c, "kubernetes")
 	if err != nil {
 		return err
 	}
@@ -96,13 +96,14 @@ func writePrivate(path string, text []byte) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// kubernetesTargets are the clusters that the person reaches.
-func kubernetesTargets(ctx context.Context, c *client) ([]api.TargetInfo, error) {
+// targetsOf are the targets of a protocol that the person reaches, with the
+// gate's authority.
+func targetsOf(ctx context.Context, c *client, protocol string) ([]api.TargetInfo, error) {
 	var all []api.TargetInfo
 	if err := c.call(ctx, http.MethodGet, "/api/v1/targets", nil, &all); err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(t api.TargetInfo) bool { return t.Protocol != "kubernetes" })
+	all = slices.DeleteFunc(all, func(t api.TargetInfo) bool { return t.Protocol != protocol })
 	if len(all) == 0 {
 		return nil, nil
 	}
@@ -146,7 +147,7 @@ func kubeconfig(clusters []api.TargetInfo, user map[string]any) ([]byte, error) 
 // runKubernetes writes the kubeconfig of a run and gives the variable that
 // points at it.
 func runKubernetes(ctx context.Context, c *client, dir string, run *api.RunStarted) ([]string, error) {
-	clusters, err := kubernetesTargets(ctx, c)
+	clusters, err := targetsOf(ctx, c, "kubernetes")
 	if err != nil {
 		return nil, err
 	}

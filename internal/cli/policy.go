@@ -52,6 +52,7 @@ type judge struct {
 	env      *postgres.Env
 	host     *config.SSHTarget
 	cluster  *config.KubernetesTarget
+	service  *config.HTTPTarget
 	now      time.Time
 }
 
@@ -100,7 +101,7 @@ func newJudge(cfg *config.Config, target string, catalog *postgres.Catalog, now 
 	if err != nil {
 		return nil, exitf(CodeUsage, "%w", err)
 	}
-	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), host: t.SSH, cluster: t.Kubernetes, now: now}
+	j := &judge{cfg: cfg, target: target, protocol: t.Protocol(), host: t.SSH, cluster: t.Kubernetes, service: t.HTTP, now: now}
 	if t.Postgres != nil {
 		j.reader = postgres.NewReader(64 << 20)
 		j.env = &postgres.Env{
@@ -155,8 +156,9 @@ type PolicyEvalCmd struct {
 
 // Help is shown by --help.
 func (*PolicyEvalCmd) Help() string {
-	return `Reads JSON lines {"id", "sql"}, {"id", "ssh"} or {"id", "kubernetes"} from standard
-input and prints one JSON line for each, in the same order. Needs no server.
+	return `Reads JSON lines {"id", "sql"}, {"id", "ssh"}, {"id", "kubernetes"} or
+{"id", "http"} from standard input and prints one JSON line for each, in the same
+order. Needs no server.
 
   {"id", "ssh": {"exec": "uptime", "env": {"LANG": "C"}, "account": "root", "pty": true}}
   {"id", "ssh": {"shell": true}}      {"id", "ssh": {"subsystem": "sftp"}}
@@ -164,6 +166,8 @@ input and prints one JSON line for each, in the same order. Needs no server.
   {"id", "ssh": {"file": {"op": "read", "path": "/var/log/app.log"}}}
   {"id", "kubernetes": {"method": "GET", "target": "/api/v1/namespaces/dev/pods",
     "headers": {"Accept": "application/json"}, "body": "…"}}
+  {"id", "http": {"method": "POST", "target": "/api/v1/orders?dry=1",
+    "headers": {"Content-Type": "application/json"}, "body": "…"}}
 
 The answers:
 
@@ -176,7 +180,7 @@ Example:
 }
 
 // evalKeys are the keys of requests to targets of other protocols.
-var evalKeys = []string{"redis", "mongo", "mysql", "http", "mcp"}
+var evalKeys = []string{"redis", "mongo", "mysql", "mcp"}
 
 type policyAnswer struct {
 	ID       json.RawMessage   `json:"id,omitempty"`
@@ -288,9 +292,17 @@ func (j *judge) line(id *doorward.Identity, line []byte) policyAnswer {
 		d, e := j.kubernetes(id, h)
 		return answerOf(req["id"], d, e)
 	}
+	if raw, isHTTP := req["http"]; isHTTP {
+		in, err := parseHTTPLine(raw)
+		if err != nil {
+			return deny(req["id"], err.Error())
+		}
+		d, e := j.http(id, in)
+		return answerOf(req["id"], d, e)
+	}
 	var text *string
 	if !ok || json.Unmarshal(sql, &text) != nil || text == nil {
-		return deny(req["id"], `the line has no text "sql", no "ssh" and no "kubernetes"`)
+		return deny(req["id"], `the line has no text "sql", no "ssh", no "kubernetes" and no "http"`)
 	}
 	d, e := j.sql(id, *text)
 	return answerOf(req["id"], d, e)
@@ -299,7 +311,7 @@ func (j *judge) line(id *doorward.Identity, line []byte) policyAnswer {
 // oneRequest says which two requests a line holds, or is "".
 func oneRequest(req map[string]json.RawMessage) string {
 	first := ""
-	for _, key := range append([]string{"sql", "ssh", "kubernetes"}, evalKeys...) {
+	for _, key := range append([]string{"sql", "ssh", "kubernetes", "http"}, evalKeys...) {
 		if _, has := req[key]; !has {
 			continue
 		}
@@ -352,6 +364,10 @@ doorward.test.yaml:
       as: { user: ada, groups: [engineers] }
       kubernetes: DELETE /api/v1/namespaces/dev
       expect: deny
+    - target: orders
+      as: { user: ada, groups: [engineers] }
+      http: GET /api/v1/orders/17
+      expect: allow
 
 Exit code 0: all as expected; 1: some are not.
 
@@ -423,6 +439,9 @@ func (j *judge) test(t config.Test) testAnswer {
 	}
 	if t.Kubernetes != "" {
 		text, decide = t.Kubernetes, j.kubernetesText
+	}
+	if t.HTTP != "" {
+		text, decide = t.HTTP, j.httpText
 	}
 	d, e := decide(who.identity(j.cfg), text)
 	a := testAnswer{Name: t.Name, Answer: answerOf(nil, d, e)}

@@ -35,7 +35,7 @@ type RunCmd struct {
 
 // Help is shown by --help.
 func (*RunCmd) Help() string {
-	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. Where there are SSH targets, ssh, scp and sftp find them as TARGET.doorward with a certificate of the run, and your own ssh agent is taken out. Where there are clusters, KUBECONFIG names a configuration with them and nothing else. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
+	return "Example:\n  doorward run --agent codex --task 'fix order 4711' --target orders-db -- codex\n\nThe command gets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, DOORWARD_RUN and, where there is only one target, PGDATABASE; PG* and DOORWARD_* settings of your own are taken out. Where there are SSH targets, ssh, scp and sftp find them as TARGET.doorward with a certificate of the run, and your own ssh agent is taken out. Where there are clusters, KUBECONFIG names a configuration with them and nothing else. Where there are HTTP services, DOORWARD_HTTP is where they are (each behind its name), DOORWARD_TOKEN the bearer token and DOORWARD_CA the file of the CA. The credential names you and the agent, cannot approve anything, and ends when the command does. The exit code is the command's own."
 }
 
 // Run mints, runs and revokes.
@@ -99,8 +99,12 @@ func (k *RunCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	vars = append(vars, clusters...)
-	if run.Postgres == nil && run.SSH == nil && clusters == nil {
+	services, err := runHTTP(early, c, dir, &run)
+	if err != nil {
+		return err
+	}
+	vars = append(append(vars, clusters...), services...)
+	if run.Postgres == nil && run.SSH == nil && clusters == nil && services == nil {
 		return exitf(CodeError, "the gate serves no protocol that this command can set up")
 	}
 	fmt.Fprintf(env.Stderr, "doorward: run %s: %s may reach %s until %s, as you and watched; it ends with the command.\n",

@@ -81,6 +81,9 @@ func (k *ConnectCmd) Run(env *Env) error {
 	if conn.Protocol == "kubernetes" {
 		return k.cluster(env, conn)
 	}
+	if conn.Protocol == "http" {
+		return k.service(env, conn)
+	}
 	if conn.Protocol == "ssh" {
 		return k.ssh(env, conn)
 	}

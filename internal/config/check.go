@@ -79,6 +79,10 @@ func (c *Config) fill() {
 			t.Kubernetes = c.fillKubernetes(name, t.Kubernetes)
 			or(&c.Listen.Kubernetes, DefaultKubernetes)
 		}
+		if t.HTTP != nil {
+			t.HTTP = c.fillHTTP(name, t.HTTP)
+			or(&c.Listen.HTTP, DefaultHTTP)
+		}
 		targets[name] = t
 	}
 	c.Targets = targets
@@ -149,6 +153,13 @@ func (c *Config) Ready() error {
 				}
 			}
 		}
+		if t.HTTP != nil {
+			for key, err := range t.HTTP.readable() {
+				if err != nil {
+					problems = append(problems, c.where.problem("targets."+name+".http."+key, err.Error(), ""))
+				}
+			}
+		}
 	}
 	for i, p := range c.Identity.Providers {
 		path := fmt.Sprintf("identity.providers[%d]", i)
@@ -214,9 +225,9 @@ func (k *checker) bad(path, msg, hint string) {
 
 func (k *checker) listeners() {
 	l := k.c.Listen
-	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres, "ssh": l.SSH, "kubernetes": l.Kubernetes} {
+	for key, addr := range map[string]string{"console": l.Console, "postgres": l.Postgres, "ssh": l.SSH, "kubernetes": l.Kubernetes, "http": l.HTTP} {
 		path := "listen." + key
-		if (addr == "" && (key == "ssh" || key == "kubernetes")) || !k.address(path, addr) {
+		if (addr == "" && (key == "ssh" || key == "kubernetes" || key == "http")) || !k.address(path, addr) {
 			continue
 		}
 		if key != "ssh" && l.PlaintextOnLoopback && !Loopback(addr) {
@@ -227,7 +238,7 @@ func (k *checker) listeners() {
 		k.bad("listen.postgres", "the console listens here already", "give each its own port")
 	}
 	taken := map[string]bool{l.Console: true, l.Postgres: true}
-	for _, at := range []struct{ key, addr string }{{"ssh", l.SSH}, {"kubernetes", l.Kubernetes}} {
+	for _, at := range []struct{ key, addr string }{{"ssh", l.SSH}, {"kubernetes", l.Kubernetes}, {"http", l.HTTP}} {
 		if at.addr != "" && taken[at.addr] && !strings.HasSuffix(at.addr, ":0") {
 			k.bad("listen."+at.key, "another listener has this address already", "give each its own port")
 		}
@@ -401,16 +412,16 @@ func (k *checker) targets() {
 		if !plainName(name) {
 			k.bad(path, "a target's name has letters, digits, -, _ and . only", "clients write it as the name of the database")
 		}
-		p, host, cluster := k.c.Targets[name].Postgres, k.c.Targets[name].SSH, k.c.Targets[name].Kubernetes
+		p, host, cluster, service := k.c.Targets[name].Postgres, k.c.Targets[name].SSH, k.c.Targets[name].Kubernetes, k.c.Targets[name].HTTP
 		spoken := 0
-		for _, has := range []bool{p != nil, host != nil, cluster != nil} {
+		for _, has := range []bool{p != nil, host != nil, cluster != nil, service != nil} {
 			if has {
 				spoken++
 			}
 		}
 		switch {
 		case spoken == 0:
-			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … }, ssh: { address: …, user: …, key: …, host_keys: … } or kubernetes: { address: …, ca: …, token: … }")
+			k.bad(path, "the target has no protocol", "write postgres: { address: …, database: …, user: … }, ssh: { address: …, user: …, key: …, host_keys: … }, kubernetes: { address: …, ca: …, token: … } or http: { address: https://…, token: … }")
 			continue
 		case spoken > 1:
 			k.bad(path, "the target has more than one protocol", "make a target for each")
@@ -420,6 +431,9 @@ func (k *checker) targets() {
 			continue
 		case host != nil:
 			k.sshTarget(path+".ssh", host)
+			continue
+		case service != nil:
+			k.httpTarget(path+".http", service)
 			continue
 		}
 		path += ".postgres"
@@ -468,6 +482,7 @@ func (k *checker) targetTLS(path string, p *PostgresTarget) {
 // names checks that rules and masking speak of targets and providers that exist.
 func (k *checker) names() {
 	names := slices.Sorted(maps.Keys(k.c.Targets))
+	k.hostsOnce(names)
 	known := func(path, pattern string) {
 		for _, n := range names {
 			if policy.Glob(pattern, n) {

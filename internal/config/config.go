@@ -38,6 +38,9 @@ type Listen struct {
 	// Kubernetes is the address for kubectl and other clients of clusters;
 	// default 127.0.0.1:16443 where there is a Kubernetes target.
 	Kubernetes string `yaml:"kubernetes,omitempty"`
+	// HTTP is the address for clients of internal services; default
+	// 127.0.0.1:18443 where there is an HTTP target.
+	HTTP string `yaml:"http,omitempty"`
 
 	Host string `yaml:"host,omitempty"` // name by which clients reach doorward; default: from the listeners
 
@@ -125,6 +128,7 @@ type Target struct {
 	SSH      *SSHTarget      `yaml:"ssh,omitempty"`
 
 	Kubernetes *KubernetesTarget `yaml:"kubernetes,omitempty"`
+	HTTP       *HTTPTarget       `yaml:"http,omitempty"`
 }
 
 // Protocol is the name of the target's protocol.
@@ -136,6 +140,8 @@ func (t Target) Protocol() string {
 		return "ssh"
 	case t.Kubernetes != nil:
 		return "kubernetes"
+	case t.HTTP != nil:
+		return "http"
 	}
 	return ""
 }
@@ -165,6 +171,8 @@ type Test struct {
 	// Kubernetes is the request to a cluster's API server, as HTTP writes it:
 	// "GET /api/v1/namespaces/dev/pods", then headers, an empty line, a body.
 	Kubernetes string `yaml:"kubernetes,omitempty"`
+	// HTTP is the request to a service in the same form: "GET /orders/17".
+	HTTP string `yaml:"http,omitempty"`
 
 	Expect string   `yaml:"expect"`          // allow, review or deny
 	Rule   string   `yaml:"rule,omitempty"`  // the rule that has to decide

@@ -76,6 +76,10 @@ func (c *Config) With(change func(*Config)) (*Config, error) {
 			p := *t.Kubernetes
 			t.Kubernetes = &p
 		}
+		if t.HTTP != nil {
+			p := *t.HTTP
+			t.HTTP = &p
+		}
 		raw.Targets[name] = t
 	}
 	change(&raw)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/doorward/doorward/internal/classify/http"
 	"github.com/doorward/doorward/internal/classify/kubernetes"
 	"github.com/doorward/doorward/internal/classify/ssh"
 )
@@ -64,7 +65,7 @@ func (c *Config) TestPlace(i int) string {
 // testRequest wants a case to have one request, of the protocol that its target
 // speaks.
 func (k *checker) testRequest(path string, t Test) {
-	requests := []struct{ key, text string }{{"sql", t.SQL}, {"ssh", t.SSH}, {"kubernetes", t.Kubernetes}}
+	requests := []struct{ key, text string }{{"sql", t.SQL}, {"ssh", t.SSH}, {"kubernetes", t.Kubernetes}, {"http", t.HTTP}}
 	var has []string
 	for _, r := range requests {
 		if r.text != "" {
@@ -83,10 +84,16 @@ func (k *checker) testRequest(path string, t Test) {
 		if _, err := kubernetes.ParseMessage(t.Kubernetes); err != nil {
 			k.bad(path+".kubernetes", err.Error(), "as in: GET /api/v1/namespaces/dev/pods")
 		}
+	case t.HTTP != "":
+		if _, err := http.ParseMessage(t.HTTP); err != nil {
+			k.bad(path+".http", err.Error(), "as in: GET /api/v1/orders/17")
+		}
 	case k.c.Targets[t.Target].SSH != nil:
 		k.required(path+".ssh", t.SSH)
 	case k.c.Targets[t.Target].Kubernetes != nil:
 		k.required(path+".kubernetes", t.Kubernetes)
+	case k.c.Targets[t.Target].HTTP != nil:
+		k.required(path+".http", t.HTTP)
 	default:
 		k.required(path+".sql", t.SQL)
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/doorward/doorward/internal/policy"
 )
@@ -21,6 +22,14 @@ func (c *Config) Warnings() []*Problem {
 		}
 		if x := c.Targets[name].Kubernetes; x != nil && x.Token.Value != "" {
 			warn(path+".kubernetes.token", "a credential stands in the file", "write { env: NAME } or { file: PATH }")
+		}
+		if x := c.Targets[name].HTTP; x != nil {
+			if x.inFile() {
+				warn(path+".http", "a credential stands in the file", "write { env: NAME } or { file: PATH }")
+			}
+			if at, plain := strings.CutPrefix(x.Address, "http://"); plain && c.unset[path+".http.address"] == "" && !Loopback(withPort(at, "80")) {
+				warn(path+".http.address", "the way to this service is not encrypted", "write https://")
+			}
 		}
 		if p != nil && p.TLS == "off" && c.unset[path+".postgres.address"] == "" && !Loopback(p.Address) {
 			warn(path+".postgres.tls", "the way to this server is not encrypted", "write tls: verify-full")
@@ -69,4 +78,12 @@ func (c *Config) Warnings() []*Problem {
 	}
 	out.sort()
 	return out
+}
+
+// withPort gives an address a port where it has none.
+func withPort(at, port string) string {
+	if _, _, err := net.SplitHostPort(at); err == nil {
+		return at
+	}
+	return net.JoinHostPort(strings.Trim(at, "[]"), port)
 }

@@ -35,6 +35,7 @@ type Request struct {
 	OnHold    func(doorward.Review) error // tells the client where to look
 	Preview   func() string               // for people: what would change; asked for when the request is held
 	Still     func() bool                 // whether what people saw is still so; asked once they have decided
+	Review    int64                       // that the client says it redeems; 0: it says nothing
 }
 
 // maxPreview bounds what people are shown of a rehearsal.
@@ -320,6 +321,9 @@ func (s *Session) hold(ctx context.Context, req Request, d doorward.Decision) (d
 			return none, s.refuse(ctx, texts, params, den)
 		}
 		return none, s.broken("review store", err)
+	}
+	if req.Review != 0 && req.Review != r.ID {
+		return none, s.refuse(ctx, texts, params, &doorward.Denial{Decision: "review", Rule: r.Rule, Reason: fmt.Sprintf("this is not what review %d is about, or that was used; it waits as review %d", req.Review, r.ID), Hint: "An approval is for exactly the request that was held.", Review: r.ID, URL: r.URL, Retry: true})
 	}
 	if r.State == doorward.ReviewWaiting {
 		s.held++

@@ -13,8 +13,11 @@ type (
 	CopyMasker = mask.CopyMasker
 	// MaskStream masks a stream of text.
 	MaskStream = mask.Stream
-	// MaskObjects masks what a Kubernetes API server sends.
+	// MaskObjects masks JSON: what a Kubernetes API server or an HTTP service
+	// sends.
 	MaskObjects = mask.Objects
+	// MaskEvents masks server-sent events.
+	MaskEvents = mask.Events
 	// MaskArchive masks the files of a tar archive.
 	MaskArchive = mask.Archive
 	// ObjectsOptions says what it sends.
@@ -25,7 +28,7 @@ type (
 // a Secret was.
 func HoldsSecretMarker(text []byte) bool { return mask.HoldsSecretMarker(text) }
 
-// Objects starts masking an answer of the session's API server.
+// Objects starts masking an answer of the session's API server or service.
 func (s *Session) Objects(opt ObjectsOptions) *MaskObjects {
 	return s.gate.rules.Load().Masks.Objects(s.Target.Name, opt)
 }
@@ -42,6 +45,16 @@ func (s *Session) MasksColumns() bool {
 // Detects reports whether values are looked for in what the session's target
 // sends.
 func (s *Session) Detects() bool { return s.gate.rules.Load().Masks.Detects(s.Target.Name) }
+
+// MasksFields reports whether fields of what the session's target sends are
+// masked by their names, so that what has no fields is not to be trusted.
+func (s *Session) MasksFields() bool { return s.gate.rules.Load().Masks.Fields(s.Target.Name) }
+
+// Events starts masking the server-sent events that answer a request, named by
+// its method and path.
+func (s *Session) Events(request string) *MaskEvents {
+	return s.gate.rules.Load().Masks.Events(s.Target.Name, request)
+}
 
 // Stream starts masking a stream of text that the session's target sends. It is
 // nil where nothing is looked for: the bytes pass as they are.

@@ -272,20 +272,21 @@ func (k *Kubernetes) Close() {
 // BodyProcess is the body of an answer in the shape of a process: it writes, and
 // ends.
 type BodyProcess struct {
-	resp   *http.Response
+	body   io.ReadCloser
 	cancel context.CancelFunc
 	ended  chan End
 	said   sync.Once
 }
 
-// Body gives the body of an answer. cancel ends its request.
-func Body(resp *http.Response, cancel context.CancelFunc) *BodyProcess {
-	return &BodyProcess{resp: resp, cancel: cancel, ended: make(chan End, 1)}
+// Body gives the body of an answer the shape of a process. cancel ends its
+// request.
+func Body(body io.ReadCloser, cancel context.CancelFunc) *BodyProcess {
+	return &BodyProcess{body: body, cancel: cancel, ended: make(chan End, 1)}
 }
 
 // Read reads the answer's body.
 func (b *BodyProcess) Read(p []byte) (int, error) {
-	n, err := b.resp.Body.Read(p)
+	n, err := b.body.Read(p)
 	switch err {
 	case nil:
 	case io.EOF:
@@ -316,7 +317,7 @@ func (b *BodyProcess) CloseWrite() error { return nil }
 // Close ends the answer.
 func (b *BodyProcess) Close() error {
 	b.cancel()
-	err := b.resp.Body.Close()
+	err := b.body.Close()
 	b.say(End{Failure: "the answer was not read to its end"})
 	return err
 }

@@ -353,7 +353,7 @@ func (q *query) relay(p *gate.Permit) error {
 		return errors.Join(err, p.Reply().Done("not understood"))
 	}
 	client := relay.Client{Session: s, First: first, Filter: filter, Bulk: !q.live, Gone: q.gone, Guard: q.guard, Code: codeOf(resp)}
-	err = relay.Run(client, p, upstream.Body(resp, cancel), cancel)
+	err = relay.Run(client, p, upstream.Body(resp.Body, cancel), cancel)
 	q.flush()
 	return err
 }
