@@ -15,19 +15,19 @@ import (
 // order of protocols.
 var parity = []struct {
 	power string
-	tests [3]string
+	tests [4]string
 }{
-	{"identity", [...]string{"TestBadCredentials", "TestSSHRevoked", "TestKubernetesIdentity"}},
-	{"per-request policy", [...]string{"TestCorpus", "TestSSHCorpus", "TestKubernetesCorpus"}},
-	{"approval on the native wire", [...]string{"TestSpine", "TestSSHReviews", "TestKubernetesReviews"}},
-	{"masking of all that is sent back", [...]string{"TestLeaks", "TestSSHMasking", "TestKubernetesMasking"}},
-	{"limits: rows, bytes, time, requests", [...]string{"TestLimits", "TestSSHLimits", "TestKubernetesLimits"}},
-	{"recording and replay", [...]string{"TestSpine", "TestSSHRecord", "TestKubernetesRecord"}},
-	{"sealed audit", [...]string{"TestKill", "TestSSHRecord", "TestKubernetesRecord"}},
-	{"live view and kill", [...]string{"TestEndingASession", "TestSSHKill", "TestKubernetesKill"}},
+	{"identity", [...]string{"TestBadCredentials", "TestSSHRevoked", "TestKubernetesIdentity", "TestHTTPClients"}},
+	{"per-request policy", [...]string{"TestCorpus", "TestSSHCorpus", "TestKubernetesCorpus", "TestHTTPCorpus"}},
+	{"approval on the native wire", [...]string{"TestSpine", "TestSSHReviews", "TestKubernetesReviews", "TestHTTPReviews"}},
+	{"masking of all that is sent back", [...]string{"TestLeaks", "TestSSHMasking", "TestKubernetesMasking", "TestHTTPMasking"}},
+	{"limits: rows, bytes, time, requests", [...]string{"TestLimits", "TestSSHLimits", "TestKubernetesLimits", "TestHTTPLimits"}},
+	{"recording and replay", [...]string{"TestSpine", "TestSSHRecord", "TestKubernetesRecord", "TestHTTPRecord"}},
+	{"sealed audit", [...]string{"TestKill", "TestSSHRecord", "TestKubernetesRecord", "TestHTTPRecord"}},
+	{"live view and kill", [...]string{"TestEndingASession", "TestSSHKill", "TestKubernetesKill", "TestHTTPKill"}},
 }
 
-var protocols = [3]string{"Postgres", "SSH", "Kubernetes"}
+var protocols = [4]string{"Postgres", "SSH", "Kubernetes", "HTTP"}
 
 // TestParityTable makes the README's table from the tests that there are: a
 // power whose test is missing is not in the table.
@@ -48,7 +48,7 @@ func TestParityTable(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("| | " + strings.Join(protocols[:], " | ") + " |\n|---|---|---|---|\n")
+	b.WriteString("| | " + strings.Join(protocols[:], " | ") + " |\n|---|---|---|---|---|\n")
 	for _, p := range parity {
 		b.WriteString("| " + p.power + " |")
 		for i, test := range p.tests {
