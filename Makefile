@@ -87,6 +87,7 @@ e2e/node/node_modules/.package-lock.json: e2e/node/package-lock.json
 
 .PHONY: bench
 bench: build ## direct, pgbouncer and doorward side by side: a table and bench/results.json
+	scripts/setup.sh bench
 	DOORWARD_BIN=$(CURDIR)/bin/doorward go run ./bench $(BENCH)
 
 .PHONY: fuzz

@@ -32,6 +32,10 @@ type settings struct {
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == proxyCommand {
+		fmt.Fprintln(os.Stderr, "bench:", reverseProxy(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := run(ctx, os.Args[1:])
@@ -53,7 +57,7 @@ func parse(args []string) (settings, error) {
 	f.IntVar(&s.runs, "runs", 5, "measurements of each kind; the median counts")
 	modes := f.String("modes", "simple,extended,prepared", "protocols of pgbench")
 	clients := f.String("clients", "1,8,64", "clients of pgbench")
-	parts := f.String("parts", "statements,latency,wide,idle,ssh,kubernetes", "what to measure")
+	parts := f.String("parts", "statements,latency,wide,idle,ssh,kubernetes,http", "what to measure")
 	f.IntVar(&s.idle, "idle", 1000, "idle sessions whose memory is measured")
 	f.IntVar(&s.wideRows, "rows", 100_000, "rows of the wide result")
 	f.BoolVar(&s.tls, "tls", false, "clients reach doorward by TLS (the others stay without)")
@@ -88,6 +92,7 @@ type results struct {
 	Idle       []idleResult      `json:"idle,omitempty"`
 	SSH        []sshResult       `json:"ssh,omitempty"`
 	Kubernetes []kubeResult      `json:"kubernetes,omitempty"`
+	HTTP       []httpResult      `json:"http,omitempty"`
 }
 
 func run(ctx context.Context, args []string) error {
@@ -105,7 +110,7 @@ func run(ctx context.Context, args []string) error {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context, *stage, settings, *results) error
-	}{{"statements", statements}, {"latency", latency}, {"wide", wide}, {"idle", idle}, {"ssh", sshWays}, {"kubernetes", kubeWays}} {
+	}{{"statements", statements}, {"latency", latency}, {"wide", wide}, {"idle", idle}, {"ssh", sshWays}, {"kubernetes", kubeWays}, {"http", httpWays}} {
 		if !slices.Contains(s.parts, part.name) {
 			continue
 		}

@@ -52,6 +52,12 @@ func (r *results) print(out io.Writer, part string) {
 		for _, x := range r.Kubernetes {
 			row("%s\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f", x.Way, x.ListMS, ratio(x.ListMS, r.Kubernetes[0].ListMS), x.TableMS, ratio(x.TableMS, r.Kubernetes[0].TableMS), x.Late50, x.Late99)
 		}
+	case "http":
+		fmt.Fprintf(out, "1 KiB of JSON, %d connections\n", httpConnections)
+		row("way\trequests/s\tof direct\tof ReverseProxy\tp50 ms\tp99 ms")
+		for _, x := range r.HTTP {
+			row("%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f", x.Way, x.RPS, ratio(x.RPS, r.HTTP[0].RPS), ratio(x.RPS, r.HTTP[2].RPS), x.P50, x.P99)
+		}
 	case "idle":
 		fmt.Fprintln(out, "idle sessions")
 		row("way\tsessions\tMiB before\tMiB after\tKiB each")

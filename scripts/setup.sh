@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is needed and not found: Debian packages (as root) and npm
-# packages. `setup.sh demo` does so for the demo, without an argument for all
-# tests.
+# packages. `setup.sh demo` does so for the demo, `setup.sh bench` for the
+# measurements, without an argument for all tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +31,11 @@ if [ "${1:-}" != demo ]; then
   need openssh-client command -v ssh
   need rsync command -v rsync
   need ansible-core command -v ansible
+fi
+
+if [ "${1:-}" = bench ]; then
+  need nginx-light command -v nginx
+  need wrk command -v wrk
 fi
 
 if [ "${#packages[@]}" -gt 0 ]; then

@@ -92,7 +92,7 @@ func (p *paths) enter(key []byte, array bool) {
 
 // add adds a state of the next value, once.
 func (p *paths) add(state int32) {
-	if true {
+	if p.seen[state] != p.turn {
 		p.seen[state] = p.turn
 		p.states = append(p.states, state)
 	}
