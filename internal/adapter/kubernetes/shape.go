@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/doorward/doorward"
 	"github.com/doorward/doorward/internal/gate"
@@ -81,7 +82,7 @@ func (q *query) garbled(why string) error {
 	return &doorward.Denial{Decision: "error", Reason: "the cluster's answer cannot be masked: " + why}
 }
 
-// plainBody takes a compression off that nobody asked for.
+// plainBody takes the compression off.
 func plainBody(resp *http.Response) error {
 	switch enc := strings.ToLower(resp.Header.Get("Content-Encoding")); enc {
 	case "", "identity":
