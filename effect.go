@@ -142,6 +142,9 @@ type HTTP struct {
 	Headers map[string]string   // as sent on, names in lower case
 	Body    any                 // JSON: nil, bool, int64, float64, string, []any, map[string]any; a form: map[string]any of string or []string; nil for anything else
 	Size    int64               // bytes of the body
+
+	Operation string         // operationId in the service's OpenAPI document; "" without one
+	Args      map[string]any // its parameters by their types: string, int64, float64, bool, []any of these
 }
 
 // ReadOnly reports whether the effect is complete and nothing but reads and

@@ -83,7 +83,11 @@ func httpTarget(name string, conf config.Target) (*target, error) {
 		return nil, fmt.Errorf("target %s: the address is not one of a service", name)
 	}
 	at.Host = strings.ToLower(at.Host)
-	env := classify.Env{Headers: lower(p.Headers)}
+	operations, err := p.Operations()
+	if err != nil {
+		return nil, fmt.Errorf("target %s: %w", name, err)
+	}
+	env := classify.Env{Headers: lower(p.Headers), Operations: operations}
 	opt := upstream.HTTPOptions{Name: name, Address: at, Host: p.Host, Resolver: p.Resolver, Encodings: strings.Join(p.Encodings, ", ")}
 	for _, n := range p.Networks {
 		prefix, err := netip.ParsePrefix(n)

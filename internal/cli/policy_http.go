@@ -64,7 +64,11 @@ func (j *judge) http(id *doorward.Identity, in http.Incoming) (doorward.Decision
 	if j.service == nil {
 		return j.refuse("target "+j.target+" does not speak HTTP", "")
 	}
-	env := &http.Env{Headers: j.service.Headers}
+	operations, err := j.service.Operations()
+	if err != nil {
+		return j.refuse(err.Error(), "")
+	}
+	env := &http.Env{Headers: j.service.Headers, Operations: operations}
 	r, err := http.FromHTTP(in, env)
 	if err != nil {
 		return j.refuseHTTP(err)

@@ -34,6 +34,7 @@ type HTTPTarget struct {
 
 	Headers       []string `yaml:"headers,omitempty"`        // request headers that are sent on beside the usual ones
 	AnswerHeaders []string `yaml:"answer_headers,omitempty"` // answer headers that are sent on beside the usual ones
+	OpenAPI       string   `yaml:"openapi,omitempty"`        // file that describes the service: rules can then speak of its operations, and what is none of them is denied
 	UserHeader    string   `yaml:"user_header,omitempty"`    // tells the service who asks
 	AgentHeader   string   `yaml:"agent_header,omitempty"`   // and which agent, where there is one
 
@@ -188,7 +189,7 @@ func (k *checker) httpHeaders(path string, t *HTTPTarget) {
 	}
 	for i, name := range t.Headers {
 		at := fmt.Sprintf("%s.headers[%d]", path, i)
-		if err := classify.CheckHeader(name); err != nil {
+		if err := classify.CheckHeader(strings.ToLower(name)); err != nil {
 			k.bad(at, err.Error(), "")
 		} else if key := own[strings.ToLower(name)]; key != "" {
 			k.bad(at, fmt.Sprintf("%s is set by doorward (%s), and is never a client's", name, key), "leave it out")
@@ -281,6 +282,7 @@ func (t *HTTPTarget) readable() map[string]error {
 		_, err := s.Resolve()
 		out[key] = err
 	}
+	_, out["openapi"] = t.Operations()
 	secret("token", t.Token)
 	if t.Basic != nil {
 		secret("basic.password", t.Basic.Password)

@@ -35,6 +35,13 @@ var httpFields = map[string]field{
 		}
 		return map[string]string{}
 	}},
+	"operation": {types.StringType, func(f *facts) any { return f.http().Operation }},
+	"args": {types.NewMapType(types.StringType, types.DynType), func(f *facts) any {
+		if a := f.http().Args; a != nil {
+			return a
+		}
+		return map[string]any{}
+	}},
 	"body": {types.DynType, func(f *facts) any { return f.http().Body }},
 	"size": {types.IntType, func(f *facts) any { return f.http().Size }},
 }

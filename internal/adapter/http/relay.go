@@ -129,18 +129,14 @@ func (x *exchange) whole(p *gate.Permit, a *upstream.HTTPAnswer, shape shaped) e
 		if err != nil {
 			return errors.Join(x.garbled("it ended too early, or is not encoded as it says"), r.Done("the answer ended too early"))
 		}
-		switch f := shape.filter; {
-		case f != nil:
-			if body, err = f.Write(make([]byte, 0, len(raw)+64), raw); err == nil {
-				body, err = f.Close(body)
-			}
-			if err != nil {
-				return errors.Join(x.garbled(err.Error()), r.Done("not understood"))
-			}
-			rows = f.Rows()
-		default:
-			body = raw
+		f := shape.filter
+		if body, err = f.Write(make([]byte, 0, len(raw)+64), raw); err == nil {
+			body, err = f.Close(body)
 		}
+		if err != nil {
+			return errors.Join(x.garbled(err.Error()), r.Done("not understood"))
+		}
+		rows = f.Rows()
 		if rows < 0 {
 			rows = lines(body)
 		}

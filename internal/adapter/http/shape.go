@@ -1,7 +1,6 @@
 package http
 
 import (
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/doorward/doorward"
@@ -34,7 +34,7 @@ const (
 // shaped is how an answer's body is read: nil where it has none.
 type shaped struct {
 	body   io.ReadCloser
-	filter relay.Filter // nil: text
+	filter relay.Filter
 }
 
 // passed are the headers of answers that are sent on. Cookies and what asks for
@@ -117,7 +117,10 @@ func (x *exchange) filter(s *gate.Session, a *upstream.HTTPAnswer, req *classify
 	case fields:
 		return nil, x.garbled("fields are masked in it, and it is not JSON but " + printable(kind))
 	case strings.HasPrefix(kind, "text/") || slices.Contains(textTypes, kind) || strings.HasSuffix(kind, "+xml") || strings.HasSuffix(kind, "+yaml"):
-		return nil, nil // text: masked line by line
+		if !readable(x.answer.kind) {
+			return nil, x.garbled("nothing is found in its encoding: " + printable(x.answer.kind))
+		}
+		return &text{mask: s.Stream(), markup: kind == "text/html" || strings.HasSuffix(kind, "xml")}, nil
 	}
 	return nil, x.garbled("its type is " + printable(kind) + "; the target can list it under binary:")
 }

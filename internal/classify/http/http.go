@@ -16,6 +16,9 @@ type Incoming struct {
 // Env is what is known of the target.
 type Env struct {
 	Headers []string // names of further headers that are sent on, in lower case; see [CheckHeader]
+	// Operations are what the service does; nil: that is not known. Where it is,
+	// what is none of them is never allowed by default.
+	Operations *Operations
 }
 
 // sends reports whether a header of this name, in lower case, is sent on.

@@ -1,6 +1,10 @@
 package http
 
-import "github.com/doorward/doorward"
+import (
+	"strings"
+
+	"github.com/doorward/doorward"
+)
 
 // Read says what a request's text would do. The error is an [ErrRequest]: the
 // text is not a request, or one that is never let through.
@@ -26,11 +30,19 @@ func Read(text string, env *Env) (*doorward.Reading, error) {
 		}
 		headers[f.Name] = f.Value
 	}
+	said := &doorward.HTTP{Method: r.Method, Path: r.Path, Query: values(r.Query), Headers: headers, Body: c.value, Size: int64(len(r.Body))}
+	hint := c.hint
+	if env != nil && env.Operations != nil {
+		var doubt string
+		if said.Operation, said.Args, doubt = env.Operations.find(r); hint == "" && doubt != "" {
+			hint = upper(doubt)
+		}
+	}
 	verb := verbOf(r.Method)
 	e := doorward.Effect{
-		Verbs: verb, Kinds: []string{r.Method}, Complete: c.hint == "", Hint: c.hint, Bound: -1,
+		Verbs: verb, Kinds: []string{r.Method}, Complete: hint == "", Hint: hint, Bound: -1,
 		Objects: []doorward.Object{{Kind: "path", Name: r.Object(), Verb: verb}},
-		HTTP:    &doorward.HTTP{Method: r.Method, Path: r.Path, Query: values(r.Query), Headers: headers, Body: c.value, Size: int64(len(r.Body))},
+		HTTP:    said,
 	}
 	return &doorward.Reading{Effect: e, Statements: []doorward.Statement{{Kind: r.Method, Text: text, Effect: e}}}, nil
 }
@@ -54,3 +66,6 @@ func verbOf(method string) doorward.Verb {
 	}
 	return doorward.VerbUnknown
 }
+
+// upper makes a sentence of a hint.
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
