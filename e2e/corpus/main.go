@@ -14,6 +14,7 @@ import (
 
 	"github.com/doorward/doorward/e2e/cases"
 	"github.com/doorward/doorward/e2e/harness"
+	"github.com/doorward/doorward/e2e/httpcases"
 	"github.com/doorward/doorward/e2e/kubecases"
 	"github.com/doorward/doorward/e2e/rawpg"
 	"github.com/doorward/doorward/e2e/sshcases"
@@ -39,7 +40,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 		return false, err
 	}
 	f := flag.NewFlagSet("corpus", flag.ContinueOnError)
-	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres, ssh or kubernetes")
+	protocol := f.String("protocol", "postgres", "protocol of the cases to run: postgres, ssh, kubernetes or http")
 	via := f.String("via", "gate", "gate: through doorward; direct: straight to the server, to check that each case does what it claims")
 	split := f.String("split", "none", "how the client's bytes are cut: none, random or bytes (one by one)")
 	mode := f.String("mode", "both", "how cases of type sql are sent: simple, extended or both")
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	workers := f.Int("workers", 0, "cases to run beside one another (default: twice the processors)")
 	seed := f.Uint64("seed", 1, "seed of the random split")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres|ssh|kubernetes [flags] FILE…")
+		fmt.Fprintln(f.Output(), "usage: go run ./e2e/corpus --protocol postgres|ssh|kubernetes|http [flags] FILE…")
 		f.PrintDefaults()
 	}
 	files, err := harness.Flags(f, args)
@@ -64,8 +65,8 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 	switch {
 	case len(files) == 0:
 		return false, errors.New("no file of cases given")
-	case !slices.Contains([]string{"postgres", "ssh", "kubernetes"}, *protocol):
-		return false, fmt.Errorf("protocol %q has no runner: postgres, ssh and kubernetes have", *protocol)
+	case !slices.Contains([]string{"postgres", "ssh", "kubernetes", "http"}, *protocol):
+		return false, fmt.Errorf("protocol %q has no runner: postgres, ssh, kubernetes and http have", *protocol)
 	case *via != "gate" && *via != "direct":
 		return false, fmt.Errorf("--via %q: want gate or direct", *via)
 	case !slices.Contains([]rawpg.Split{rawpg.SplitNone, rawpg.SplitRandom, rawpg.SplitBytes}, opt.Split):
@@ -118,6 +119,17 @@ func run(ctx context.Context, args []string) (failed bool, err error) {
 			return false, none
 		}
 		if outcomes, err = kubecases.Run(ctx, list, kubecases.Options{Policies: *policies, Direct: opt.Direct, Report: opt.Report}); err != nil {
+			return false, err
+		}
+	case "http":
+		list, err := httpcases.Load(files...)
+		if err != nil {
+			return false, err
+		}
+		if list = slices.DeleteFunc(list, func(c *httpcases.Case) bool { return other(c.ID) }); len(list) == 0 {
+			return false, none
+		}
+		if outcomes, err = httpcases.Run(ctx, list, httpcases.Options{Policies: *policies, Direct: opt.Direct, Report: opt.Report}); err != nil {
 			return false, err
 		}
 	default:

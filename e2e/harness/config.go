@@ -49,8 +49,16 @@ type Cluster struct {
 	Fields  map[string]any // further fields of the target, as the file spells them
 }
 
+// Service is a target that is an HTTP service.
+type Service struct {
+	Name    string
+	Address string         // http://host:port or https://host:port
+	Hosts   []string       // names that clients reach it by
+	Fields  map[string]any // further fields of the target, as the file spells them
+}
+
 // Listeners are the addresses that a doorward process accepts connections at.
-type Listeners struct{ Console, Postgres, SSH, Kubernetes string }
+type Listeners struct{ Console, Postgres, SSH, Kubernetes, HTTP string }
 
 // Config of a doorward process.
 type Config struct {
@@ -58,6 +66,7 @@ type Config struct {
 	Targets  []Target
 	Hosts    []Host
 	Clusters []Cluster
+	Services []Service
 	Rules    []any // policy.rules
 	Masking  []any
 	Wait     time.Duration  // review.wait
@@ -67,7 +76,8 @@ type Config struct {
 }
 
 // YAML is the configuration file for these listeners and this state folder.
-// Without hosts there is no listener for SSH, and without clusters none for them.
+// Without hosts there is no listener for SSH, and without clusters or services
+// none for them.
 func (c *Config) YAML(at Listeners, state string) ([]byte, error) {
 	var users []any
 	for _, u := range c.Users {
@@ -101,12 +111,23 @@ func (c *Config) YAML(at Listeners, state string) ([]byte, error) {
 		maps.Copy(cluster, k.Fields)
 		targets[k.Name] = map[string]any{"kubernetes": cluster}
 	}
+	for _, v := range c.Services {
+		service := map[string]any{"address": v.Address}
+		if len(v.Hosts) > 0 {
+			service["hosts"] = v.Hosts
+		}
+		maps.Copy(service, v.Fields)
+		targets[v.Name] = map[string]any{"http": service}
+	}
 	listen := map[string]any{"console": at.Console, "postgres": at.Postgres}
 	if len(c.Hosts) > 0 {
 		listen["ssh"] = at.SSH
 	}
 	if len(c.Clusters) > 0 {
 		listen["kubernetes"] = at.Kubernetes
+	}
+	if len(c.Services) > 0 {
+		listen["http"] = at.HTTP
 	}
 	if c.Plain {
 		listen["plaintext_on_loopback"] = true

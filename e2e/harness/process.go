@@ -31,6 +31,7 @@ type Gate struct {
 	CA       []byte // PEM
 
 	Kubernetes string // address of the listener for clusters, where the configuration has some
+	Services   string // address of the listener for HTTP services, where the configuration has some
 	HTTP       *http.Client
 
 	config  *Config
@@ -55,7 +56,7 @@ func Start(ctx context.Context, c *Config) (*Gate, error) {
 	if err := os.MkdirAll(g.State, 0o700); err != nil {
 		return nil, err
 	}
-	var ports [4]int
+	var ports [5]int
 	for i := range ports {
 		// The same port may be free twice in a row.
 		for ports[i] == 0 || slices.Contains(ports[:i], ports[i]) {
@@ -66,6 +67,7 @@ func Start(ctx context.Context, c *Config) (*Gate, error) {
 	}
 	g.console, g.Postgres = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	g.SSH, g.Kubernetes = fmt.Sprintf("127.0.0.1:%d", ports[2]), fmt.Sprintf("127.0.0.1:%d", ports[3])
+	g.Services = fmt.Sprintf("127.0.0.1:%d", ports[4])
 	if err := g.Launch(ctx); err != nil {
 		g.Close()
 		return nil, err
@@ -111,7 +113,7 @@ func (g *Gate) Launch(ctx context.Context) error {
 
 // WriteConfig writes the configuration file anew.
 func (g *Gate) WriteConfig() error {
-	b, err := g.config.YAML(Listeners{Console: g.console, Postgres: g.Postgres, SSH: g.SSH, Kubernetes: g.Kubernetes}, g.State)
+	b, err := g.config.YAML(Listeners{Console: g.console, Postgres: g.Postgres, SSH: g.SSH, Kubernetes: g.Kubernetes, HTTP: g.Services}, g.State)
 	if err != nil {
 		return err
 	}
