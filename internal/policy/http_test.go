@@ -119,7 +119,7 @@ func TestHTTPOfOthers(t *testing.T) {
 func TestHTTPTypeErrors(t *testing.T) {
 	for when, want := range map[string]string{
 		"http.metod == 'GET'":      "did you mean http.method?",
-		"http.qqqqqqqqq == 'GET'":  "known are http.body, http.headers, http.method, http.path, http.query, http.segments, http.size",
+		"http.qqqqqqqqq == 'GET'":  "known are http.args, http.body, http.headers, http.method, http.operation, http.path, http.query, http.segments, http.size",
 		"http.method == 3":         "column",
 		"http.size == 'x'":         "column",
 		"http.query['a'] == 'x'":   "column",
