@@ -18,10 +18,11 @@ import (
 const (
 	protocolSSH        = "ssh"
 	protocolKubernetes = "kubernetes"
+	protocolHTTP       = "http"
 )
 
 func inFrames(protocol string) bool {
-	return protocol == protocolSSH || protocol == protocolKubernetes
+	return protocol == protocolSSH || protocol == protocolKubernetes || protocol == protocolHTTP
 }
 
 // Bounds of what is made one entry of a timeline, and of what is remembered.
@@ -33,6 +34,7 @@ const (
 	maxRowsX    = 500
 	maxWarnings = 10  // of an answer's head
 	maxWarning  = 500 // bytes of one
+	maxHeaders  = 40  // of an answer's head
 )
 
 // split calls fn with each frame in the data of one tape frame. The recorder is
@@ -132,9 +134,10 @@ func ending(kind byte, body []byte) (text string, status uint32) {
 // answerHead is the head of an HTTP answer, for people.
 func answerHead(body []byte) string {
 	var h struct {
-		Status   int      `json:"status"`
-		Type     string   `json:"content_type"`
-		Warnings []string `json:"warnings"`
+		Status   int         `json:"status"`
+		Type     string      `json:"content_type"`
+		Warnings []string    `json:"warnings"`
+		Fields   [][2]string `json:"fields"`
 	}
 	if json.Unmarshal(body, &h) != nil {
 		return "an answer whose head cannot be read"
@@ -150,6 +153,14 @@ func answerHead(body []byte) string {
 		}
 		w, _ := text([]byte(w), maxWarning)
 		out += "\nwarning: " + cleanCell(w)
+	}
+	for i, f := range h.Fields {
+		if i == maxHeaders {
+			break
+		}
+		name, _ := text64([]byte(f[0]))
+		v, _ := text([]byte(f[1]), maxWarning)
+		out += "\nheader " + name + ": " + cleanCell(v)
 	}
 	return out
 }

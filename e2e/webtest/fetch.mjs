@@ -1,0 +1,38 @@
+// Node's fetch through doorward.
+import assert from "node:assert";
+const base = process.env.BASE;
+const headers = { authorization: "Bearer " + process.env.TOKEN, cookie: "a=client-cookie", "x-forwarded-for": "6.6.6.6" };
+const call = (path, init = {}) => fetch(base + path, { ...init, headers: { ...headers, ...init.headers } });
+const json = async (r, status = 200) => { assert.equal(r.status, status); return r.json(); };
+const ok = (what) => console.log("ok " + what);
+
+let r = await json(await call("/v1/things?a=1&b=two%20words"));
+assert.equal(r.uri, "/v1/things?a=1&b=two%20words");
+ok("get");
+r = await call("/v1/things", { method: "HEAD" });
+assert.equal(r.status, 200);
+assert.equal(await r.text(), "");
+ok("head");
+const kind = { "content-type": "application/json" };
+r = await json(await call("/v1/refunds", { method: "POST", body: JSON.stringify({ amount: 7 }), headers: kind }));
+assert.equal(r.size, 12);
+ok("post");
+r = await json(await call("/v1/refunds", { method: "POST", body: JSON.stringify({ amount: 700 }), headers: kind }), 403);
+assert.equal(r.type, "urn:doorward:denied");
+ok("denied");
+r = await json(await call("/v1/things/7", { method: "PUT", body: "{}", headers: kind }));
+assert.equal(r.method, "PUT");
+ok("put");
+r = await json(await call("/v1/things/7", { method: "DELETE" }));
+assert.equal(r.method, "DELETE");
+ok("delete");
+r = await json(await call("/v1/big"));
+assert.equal(r.rows.length, 20000);
+ok("big");
+const chunks = new ReadableStream({ start(c) { for (let i = 0; i < 40; i++) c.enqueue(new Uint8Array(1000).fill(97)); c.close(); } });
+r = await json(await call("/v1/upload", { method: "POST", body: chunks, duplex: "half", headers: { "content-type": "application/octet-stream" } }));
+assert.equal(r.size, 40000);
+ok("chunked");
+r = await json(await call("/v1/gzip"));
+assert.equal(r.packed, true);
+ok("gzip");
