@@ -34,6 +34,9 @@ import (
 // the file is read again.
 const secretEvery = 10 * time.Second
 
+// tokenRetry is how long an issuer that gave no token is not asked again.
+const tokenRetry = 2 * time.Second
+
 // httpDialect reads the requests to one service. Requests that only read come
 // again and again, so their readings are kept for a while.
 type httpDialect struct {
@@ -114,7 +117,7 @@ func httpTarget(name string, conf config.Target) (*target, error) {
 	return &target{
 		gate: &gate.Target{Target: doorward.Target{Name: name, Protocol: "http"}, Dialect: &httpDialect{env: env}},
 		conf: conf, service: service, slots: make(chan struct{}, max(p.MaxRequests, 1)),
-		http: adapter.Service{Headers: env.Headers, AnswerHeaders: lower(p.AnswerHeaders), Encodings: p.Encodings, Binary: p.Binary, Origin: at.Scheme + "://" + at.Host},
+		http: adapter.Service{Headers: env.Headers, AnswerHeaders: lower(p.AnswerHeaders), Encodings: p.Encodings, Binary: p.Binary, Origins: []string{at.Scheme + "://" + at.Host, at.Scheme + "://" + p.Host}},
 	}, nil
 }
 
@@ -255,12 +258,20 @@ func oauth(o *config.HTTPOAuth) (func(context.Context, *upstream.Outgoing) error
 	}}
 	var mu sync.Mutex
 	var token *oauth2.Token
-	get := func(ctx context.Context) (string, error) {
+	var got, failed time.Time
+	var why error
+	get := func(ctx context.Context) (_ string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if token.Valid() {
 			return token.AccessToken, nil
 		}
+		// All who waited while the issuer did not answer would ask it, one after
+		// the other.
+		if why != nil && time.Since(failed) < tokenRetry {
+			return "", why
+		}
+		defer func() { why, failed = err, time.Now() }()
 		secret, err := o.ClientSecret.Resolve()
 		if err != nil {
 			return "", err
@@ -279,7 +290,7 @@ func oauth(o *config.HTTPOAuth) (func(context.Context, *upstream.Outgoing) error
 			}
 			return "", fmt.Errorf("the issuer cannot be reached: %w", err)
 		}
-		token = t
+		token, got = t, time.Now()
 		return t.AccessToken, nil
 	}
 	sign := func(ctx context.Context, out *upstream.Outgoing) error {
@@ -289,9 +300,13 @@ func oauth(o *config.HTTPOAuth) (func(context.Context, *upstream.Outgoing) error
 		}
 		return header("Authorization", func() (string, error) { return "Bearer " + v, nil })(ctx, out)
 	}
+	// A service may refuse what has nothing to do with the token, and a client
+	// can ask for that again and again: the issuer is not asked as often.
 	forget := func() {
 		mu.Lock()
-		token = nil
+		if time.Since(got) > secretEvery {
+			token = nil
+		}
 		mu.Unlock()
 	}
 	return sign, forget, nil
@@ -351,10 +366,7 @@ func (h *house) listenHTTP(ctx context.Context) (*adapter.Server, net.Addr, erro
 	}
 	conf := h.tls.Clone()
 	conf.NextProtos = []string{"h2", "http/1.1"}
-	srv, err := adapter.New(adapter.Options{Gate: h.gate, TLS: conf, Loopback: h.cfg.Listen.PlaintextOnLoopback, Target: h.targets.hostTarget, Service: h.targets.serviceInfo, Reach: h.targets.serviceOf, Log: h.log})
-	if err != nil {
-		return nil, nil, err
-	}
+	srv := adapter.New(adapter.Options{Gate: h.gate, TLS: conf, Loopback: h.cfg.Listen.PlaintextOnLoopback, Target: h.targets.hostTarget, Service: h.targets.serviceInfo, Reach: h.targets.serviceOf, Log: h.log})
 	go func() {
 		defer l.Close()
 		if err := srv.Serve(netutil.LimitListener(l, maxConns)); err != nil && ctx.Err() == nil {

@@ -184,6 +184,11 @@ func (k *checker) httpHeaders(path string, t *HTTPTarget) {
 		}
 		own["authorization"] = "token"
 	}
+	for name, key := range own {
+		if classify.Always(name) {
+			k.bad(path+"."+key, fmt.Sprintf("a client's own %s is sent on", name), "take another header: the service could not tell which is whose")
+		}
+	}
 	if len(t.Headers) > maxHTTPNames || len(t.AnswerHeaders) > maxHTTPNames {
 		k.bad(path+".headers", fmt.Sprintf("the most is %d", maxHTTPNames), "")
 	}
@@ -196,7 +201,12 @@ func (k *checker) httpHeaders(path string, t *HTTPTarget) {
 		}
 	}
 	for i, name := range t.AnswerHeaders {
-		k.headerName(fmt.Sprintf("%s.answer_headers[%d]", path, i), name)
+		at := fmt.Sprintf("%s.answer_headers[%d]", path, i)
+		k.headerName(at, name)
+		switch strings.ToLower(name) {
+		case "cache-control", "content-security-policy", "x-content-type-options", "date", "set-cookie", "www-authenticate":
+			k.bad(at, fmt.Sprintf("%s is not passed on from a service", name), "doorward sets its own, or keeps it from clients")
+		}
 	}
 }
 

@@ -62,19 +62,23 @@ func (p *Pool) Take(target, token string, open Opener) (*Lane, error) {
 	k := key{target, sha256.Sum256([]byte(token))}
 	for {
 		p.mu.Lock()
-		free := p.free[k]
-		if len(free) == 0 {
+		l := p.pop(k)
+		if l == nil && (p.over || p.count < maxLanes) {
 			break
 		}
-		l := free[len(free)-1]
-		p.free[k] = free[:len(free)-1]
+		if l == nil { // another's free session makes room
+			l = p.popAny()
+		}
 		p.mu.Unlock()
-		if l.Err() == nil {
+		if l == nil {
+			return nil, ErrTooMany
+		}
+		if l.key == k && l.Err() == nil {
 			return l, nil
 		}
 		p.drop(l)
 	}
-	if p.over || p.count >= maxLanes {
+	if p.over {
 		p.mu.Unlock()
 		return nil, ErrTooMany
 	}
@@ -90,6 +94,27 @@ func (p *Pool) Take(target, token string, open Opener) (*Lane, error) {
 	l.key = k
 	l.OnKill(func() { p.ended(l) })
 	return l, nil
+}
+
+// pop takes a free session of a key, or gives nil.
+func (p *Pool) pop(k key) *Lane {
+	free := p.free[k]
+	if len(free) == 0 {
+		return nil
+	}
+	l := free[len(free)-1]
+	if p.free[k] = free[:len(free)-1]; len(free) == 1 {
+		delete(p.free, k)
+	}
+	return l
+}
+
+// popAny takes a free session of any key, or gives nil.
+func (p *Pool) popAny() *Lane {
+	for k := range p.free {
+		return p.pop(k)
+	}
+	return nil
 }
 
 // ended closes a session that was ended while it was free. One that serves a

@@ -226,3 +226,15 @@ func TestHTTPFastIsCEL(t *testing.T) {
 		}
 	})
 }
+
+// TestHTTPHint has a denial name the requests that are open.
+func TestHTTPHint(t *testing.T) {
+	p := compile(t,
+		Rule{Name: "look", Targets: []string{"*"}, Objects: []string{"path:GET /api/v1/orders", "GET /api/v1/orders/*"}, Then: "allow"},
+		Rule{Name: "refund", Targets: []string{"*"}, Objects: []string{"POST /api/v1/refunds"}, Then: "review", Reviewers: Reviewers{Groups: []string{"dba"}}},
+	)
+	d := p.ask(ada, &doorward.Effect{Verbs: doorward.VerbDelete, Complete: true, Bound: -1, Kinds: []string{"DELETE"}, Objects: []doorward.Object{{Kind: "path", Name: "DELETE /api/v1/orders/1", Verb: doorward.VerbDelete}}, HTTP: &doorward.HTTP{Method: "DELETE", Path: "/api/v1/orders/1"}})
+	if want := "Open to you: GET /api/v1/orders, GET /api/v1/orders/*. With a person's yes: POST /api/v1/refunds. Each within its rule."; d.Outcome != doorward.Deny || d.Hint != want {
+		t.Errorf("%s: %q, want %q", d.Outcome, d.Hint, want)
+	}
+}

@@ -55,7 +55,50 @@ func (v *view) hintFor(e *doorward.Effect) string {
 			return hint
 		}
 	}
+	if e.HTTP != nil {
+		if hint := v.paths(); hint != "" {
+			return hint
+		}
+	}
 	return v.hint()
+}
+
+// maxPathsShown bounds the patterns that a hint lists.
+const maxPathsShown = 12
+
+// paths says which requests to an HTTP service the rules name; "" where none
+// does.
+func (v *view) paths() string {
+	var free, asked []string
+	for _, r := range v.rules {
+		switch r.outcome {
+		case doorward.Allow:
+			free = append(free, r.Objects...)
+		case doorward.Hold:
+			asked = append(asked, r.Objects...)
+		}
+	}
+	list := func(ps []string) string {
+		more := ""
+		if len(ps) > maxPathsShown {
+			more = fmt.Sprintf(" and %d more", len(ps)-maxPathsShown)
+			ps = ps[:maxPathsShown]
+		}
+		out := make([]string, len(ps))
+		for i, p := range ps {
+			out[i] = strings.TrimPrefix(p, "path:")
+		}
+		return strings.Join(out, ", ") + more
+	}
+	switch {
+	case len(free) > 0 && len(asked) > 0:
+		return "Open to you: " + list(free) + ". With a person's yes: " + list(asked) + ". Each within its rule."
+	case len(free) > 0:
+		return "Open to you: " + list(free) + ". Each within its rule."
+	case len(asked) > 0:
+		return "Open to you with a person's yes: " + list(asked) + ". Each within its rule."
+	}
+	return ""
 }
 
 func defaultReason(in Input) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -58,7 +59,11 @@ type HTTPAnswer struct {
 	conn   *httpConn
 	h      *HTTP
 	stop   func() bool
-	once   sync.Once
+
+	mu      sync.Mutex
+	reading bool  // somebody is within a Read
+	closed  bool  // the connection is no longer this answer's
+	end     error // what every later Read says
 }
 
 // Bounds of connections to a service.
@@ -184,20 +189,49 @@ func (h *HTTP) Probe(ctx context.Context) error {
 	return nil
 }
 
-// Read reads the body of the answer.
-func (a *HTTPAnswer) Read(p []byte) (int, error) { return a.conn.r.Read(p) }
+// Read reads the body of the answer. At its end it gives the connection back, and
+// after Close it touches it no more: it may serve another's answer by then.
+func (a *HTTPAnswer) Read(p []byte) (int, error) {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return 0, a.end
+	}
+	a.reading = true
+	a.mu.Unlock()
+	n, err := a.conn.r.Read(p)
+	a.mu.Lock()
+	a.reading = false
+	a.mu.Unlock()
+	if err == io.EOF {
+		a.release(io.EOF)
+	}
+	return n, err
+}
 
 // Close ends the answer. A connection whose answer was read to its end is used
 // again.
 func (a *HTTPAnswer) Close() error {
-	a.once.Do(func() {
-		if a.stop() && a.conn.r.Done() && a.conn.r.Buffered() == 0 && !a.conn.last {
-			a.h.put(a.conn)
-			return
-		}
-		a.conn.close()
-	})
+	a.release(net.ErrClosed)
 	return nil
+}
+
+// release parts the answer from its connection. One that is still being read
+// from is closed, whatever has come of the answer.
+func (a *HTTPAnswer) release(end error) {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return
+	}
+	a.closed, a.end = true, end
+	busy := a.reading
+	a.mu.Unlock()
+	if a.stop() && !busy && a.conn.r.Done() && a.conn.r.Buffered() == 0 && !a.conn.last {
+		a.h.put(a.conn)
+		return
+	}
+	a.conn.close()
 }
 
 // take gives a connection: one that is free, or a new one. What must not be

@@ -104,7 +104,22 @@ func (c *httpConn) alive() bool {
 		quiet = n < 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK))
 		return true // in any case: it does not wait
 	})
-	return err == nil && quiet
+	return err == nil && quiet && c.drained()
+}
+
+// drained reports whether TLS holds nothing that was read from the connection
+// already: an answer that nobody asked for would be the next client's. A read
+// whose time is over gives what is held and never waits.
+func (c *httpConn) drained() bool {
+	if c.conn == c.raw {
+		return true
+	}
+	if c.raw.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	var b [1]byte
+	n, err := c.conn.Read(b[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (c *httpConn) close() { _ = c.raw.Close() }
@@ -190,6 +205,7 @@ var metadata = map[netip.Addr]bool{
 	netip.MustParseAddr("fd00:ec2::254"):   true,
 	netip.MustParseAddr("100.100.100.200"): true,
 	netip.MustParseAddr("168.63.129.16"):   true,
+	netip.MustParseAddr("192.0.0.192"):     true,
 }
 
 // allowed reports whether a name may lead to an address.

@@ -43,8 +43,8 @@ const userAgent = "doorward"
 // it never follows: its credential would go along (CVE-2022-3172).
 var ErrRedirect = errors.New("the API server answered with a redirect or an upgrade that nobody asked for")
 
-// ErrCredential says that the API server does not take doorward's credential.
-var ErrCredential = errors.New("the API server does not take doorward's credential")
+// ErrCredential says that a cluster or service does not take doorward's credential.
+var ErrCredential = errors.New("the target does not take doorward's credential")
 
 // NewKubernetes checks the options of a cluster.
 func NewKubernetes(opt KubernetesOptions) (*Kubernetes, error) {

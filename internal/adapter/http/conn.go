@@ -16,9 +16,9 @@ import (
 
 const (
 	watchAfter  = 50 * time.Millisecond // until a client that may leave is watched
+	maxAhead    = 64 << 10              // bytes that a client may send while its request is served
 	maxOutKept  = 256 << 10             // of a connection's buffer for answers
 	flushAt     = 64 << 10              // bytes that wait for more of an answer
-	maxPending  = 4 << 20               // of an answer whose length is known
 	lingerBytes = 256 << 10             // of a refused body that are read so that the answer arrives
 	lingerTime  = 500 * time.Millisecond
 )
@@ -65,6 +65,9 @@ func (c *conn1) finish() {
 // one serves one request and reports whether another may follow.
 func (c *conn1) one() bool {
 	c.in.begin()
+	if c.last.Load() { // finish may have set its deadline before this one
+		return false
+	}
 	req, err := c.r.Request()
 	if err != nil {
 		var fault *wire.Fault
@@ -83,6 +86,7 @@ func (c *conn1) one() bool {
 	defer cancel()
 	x := &exchange{srv: c.srv, lanes: c.lanes, in: c.incoming(req), client: c}
 	whole := x.serve(ctx)
+	c.in.known = c.in.known || x.lane != nil
 	if whole && x.unread {
 		// The rest of the body was not read, so where the next request begins is
 		// not known.
@@ -109,7 +113,7 @@ func (c *conn1) incoming(req *wire.Request) incoming {
 	if c.srv.opt.Loopback && !c.tls {
 		in.secure = true // the configuration counts loopback as secure
 	}
-	in.body = func(limit int64) ([]byte, error) {
+	in.body = func(limit int64, take taker) ([]byte, error) {
 		if req.Length == 0 {
 			return nil, nil
 		}
@@ -120,6 +124,8 @@ func (c *conn1) incoming(req *wire.Request) incoming {
 			}
 		}
 		_ = c.raw.SetReadDeadline(time.Now().Add(bodyWait))
+		c.in.take = take
+		defer func() { c.in.take = nil }()
 		return c.r.Body(nil, limit)
 	}
 	in.watch = c.watch
@@ -129,9 +135,6 @@ func (c *conn1) incoming(req *wire.Request) incoming {
 // watch calls left when the client goes away while its request is served. It
 // looks only once that has taken a while; stop ends it.
 func (c *conn1) watch(left func()) (stop func()) {
-	if c.r.Buffered() > 0 {
-		return func() {} // it has sent more already, and waits for its turn
-	}
 	var mu sync.Mutex
 	var done chan struct{}
 	stopped := false
@@ -173,27 +176,35 @@ func (c *conn1) watch(left func()) (stop func()) {
 // long, and then not.
 type timed struct {
 	raw, conn net.Conn
+	known     bool // the client has signed in: it may wait long between requests
 	begun     bool
 	ahead     []byte // was read while a request was served
+	take      taker  // while a body is read
 }
 
 func (t *timed) begin() {
 	t.begun = len(t.ahead) > 0
-	wait := idleWait
-	if t.begun {
-		wait = headerWait
+	wait := headerWait
+	if t.known && !t.begun {
+		wait = idleWait
 	}
 	_ = t.raw.SetReadDeadline(time.Now().Add(wait))
 }
 
 // Read implements io.Reader.
-func (t *timed) Read(p []byte) (int, error) {
+func (t *timed) Read(p []byte) (n int, err error) {
+	if t.take != nil {
+		if err := t.take(0); err != nil {
+			return 0, err
+		}
+		defer func() { _ = t.take(n) }() // the next read says it
+	}
 	if len(t.ahead) > 0 {
 		n := copy(p, t.ahead)
 		t.ahead = t.ahead[n:]
 		return n, nil
 	}
-	n, err := t.conn.Read(p)
+	n, err = t.conn.Read(p)
 	if n > 0 && !t.begun {
 		t.begun = true
 		_ = t.raw.SetReadDeadline(time.Now().Add(headerWait))
@@ -201,17 +212,22 @@ func (t *timed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// peek waits for what the client does next and reports whether it left. What it
-// sends is kept.
+// peek waits until the client leaves, and reports whether it did. What it sends
+// before is kept for its turn. One that sends more than [maxAhead] is taken for
+// one that left: behind it nobody would see whether it does, and its request
+// would hold its place at the service for as long as that likes.
 func (t *timed) peek() (gone bool) {
-	var b [1]byte
-	n, err := t.conn.Read(b[:])
-	if n > 0 {
-		t.ahead = append(t.ahead, b[0])
-		return false
+	var b [1 << 10]byte
+	for {
+		n, err := t.conn.Read(b[:])
+		if t.ahead = append(t.ahead, b[:n]...); len(t.ahead) > maxAhead {
+			return true
+		}
+		var timeout net.Error
+		if err != nil {
+			return !(errors.As(err, &timeout) && timeout.Timeout())
+		}
 	}
-	var timeout net.Error
-	return err != nil && !(errors.As(err, &timeout) && timeout.Timeout())
 }
 
 // head implements client.

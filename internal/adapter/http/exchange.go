@@ -40,8 +40,8 @@ type incoming struct {
 	upgrade              string // what it wants to change to
 	remote               string
 	secure               bool
-	body                 func(limit int64) ([]byte, error) // reads it, once
-	watch                func(left func()) (stop func())   // calls left when the client goes away
+	body                 func(limit int64, take taker) ([]byte, error) // reads it, once
+	watch                func(left func()) (stop func())               // calls left when the client goes away
 }
 
 // exchange is one request and its answer.
@@ -130,11 +130,11 @@ func (x *exchange) route() (target string, ok bool) {
 	if !strings.HasPrefix(x.in.target, "/") {
 		return "", false
 	}
-	target, rest, _ := strings.Cut(x.in.target[1:], "/")
-	query := ""
-	if i := strings.IndexByte(target, '?'); i >= 0 {
-		target, query, rest = target[:i], target[i:], ""
+	path, query := x.in.target, ""
+	if i := strings.IndexByte(path, '?'); i >= 0 { // a query may hold slashes
+		path, query = path[:i], path[i:]
 	}
+	target, rest, _ := strings.Cut(path[1:], "/")
 	if target == "" || len(target) > 63 || strings.ContainsAny(target, "%;") {
 		return "", false
 	}
@@ -237,25 +237,34 @@ func (x *exchange) read() (*classify.Request, error) {
 	return req, nil
 }
 
+// taker counts bytes of a body that came. An error says that no more may.
+type taker func(n int) error
+
+var errBodies = errors.New("too many large requests at once")
+
+// take counts what came of the body, until it is done. What a client says of
+// its size does not count: it may never come, and others would go without.
+func (x *exchange) take(n int) error {
+	x.size += int64(n)
+	if x.srv.bodies.Add(int64(n)) > maxBodies {
+		return errBodies
+	}
+	return nil
+}
+
 // body reads the request's body.
 func (x *exchange) body() ([]byte, error) {
 	if x.in.length == 0 {
 		return nil, nil
 	}
-	// What it says of its size is taken, up to what it may be, until it is done.
-	x.size = classify.MaxBody
-	if n := x.in.length; n >= 0 && n < x.size {
-		x.size = n
-	}
-	if x.srv.bodies.Add(x.size) > maxBodies {
-		return nil, &doorward.Denial{Decision: "error", Reason: "too many large requests at once", Hint: "Try again shortly.", Retry: true, Code: "53300"}
-	}
 	if x.in.length > classify.MaxBody {
 		return nil, x.refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has %d bytes; the most is %d", x.in.length, classify.MaxBody), "Send less at once.")
 	}
-	b, err := x.in.body(classify.MaxBody)
+	b, err := x.in.body(classify.MaxBody, x.take)
 	var fault *wire.Fault
 	switch {
+	case errors.Is(err, errBodies):
+		return nil, &doorward.Denial{Decision: "error", Reason: errBodies.Error(), Hint: "Try again shortly.", Retry: true, Code: "53300"}
 	case errors.As(err, &fault):
 		return nil, x.refuse(fault.Status, fault.Reason, fault.Hint)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -264,7 +273,7 @@ func (x *exchange) body() ([]byte, error) {
 		return nil, x.refuse(http.StatusBadRequest, "the body cannot be read: it is shorter than it says", "")
 	}
 	x.unread = false
-	x.srv.bodies.Add(int64(len(b)) - x.size) // what it was bounded by, and did not have
+	x.srv.bodies.Add(int64(len(b)) - x.size) // what came with it is not kept
 	x.size = int64(len(b))
 	return b, nil
 }
@@ -289,18 +298,17 @@ func (x *exchange) gone() bool { return x.ctx.Err() != nil }
 func (x *exchange) onHold(r doorward.Review) error {
 	x.held = &r
 	if seconds, ok := classify.Wait(classifyFields(x.in.fields)); ok {
-		s := x.lane.Session
-		timer := time.AfterFunc(time.Duration(seconds)*time.Second, func() { stopWaiting(s) })
+		timer := time.AfterFunc(time.Duration(seconds)*time.Second, x.stopWaiting)
 		context.AfterFunc(x.ctx, func() { timer.Stop() })
 	}
 	return nil
 }
 
 // stopWaiting ends the wait for people. It may come a moment before the wait
-// begins.
-func stopWaiting(s *gate.Session) {
+// begins, or when it is over and the next request of the session waits already.
+func (x *exchange) stopWaiting() {
 	for range 100 {
-		if s.StopWaiting() {
+		if x.ctx.Err() != nil || x.lane.StopWaiting() {
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -1,17 +1,117 @@
 package http
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
+	"github.com/doorward/doorward/internal/lane"
 	wire "github.com/doorward/doorward/internal/wire/http"
 )
+
+// h2 serves the connections that speak HTTP/2, by net/http. They come to it one
+// by one, after their handshake.
+type h2 struct {
+	*http.Server
+	conns chan net.Conn
+	over  chan struct{}
+	once  sync.Once
+	open  sync.Map // of net.Conn to *conn2
+}
+
+// conn2 is a client's connection that speaks HTTP/2.
+type conn2 struct {
+	lanes *lane.Pool
+	end   chan struct{} // closed at its end
+}
+
+type poolKey struct{}
+
+func (srv *Server) newH2() *h2 {
+	h := &h2{conns: make(chan net.Conn), over: make(chan struct{})}
+	h.Server = &http.Server{
+		Handler:           http.HandlerFunc(srv.stream),
+		ReadHeaderTimeout: headerWait, IdleTimeout: idleWait, MaxHeaderBytes: 64 << 10,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Protocols:                    new(http.Protocols),
+		ErrorLog:                     slog.NewLogLogger(srv.opt.Log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered by net/http itself otherwise
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if open, ok := h.open.Load(c); ok {
+				return context.WithValue(ctx, poolKey{}, open.(*conn2).lanes)
+			}
+			return ctx
+		},
+		ConnState: func(c net.Conn, st http.ConnState) {
+			if st != http.StateClosed && st != http.StateHijacked {
+				return
+			}
+			if open, ok := h.open.LoadAndDelete(c); ok {
+				close(open.(*conn2).end)
+			}
+		},
+	}
+	h.Protocols.SetHTTP2(true)
+	return h
+}
+
+// Accept implements net.Listener.
+func (h *h2) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.over:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *h2) Close() error {
+	h.once.Do(func() { close(h.over) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *h2) Addr() net.Addr { return &net.TCPAddr{} }
+
+// serve serves one connection to its end.
+func (h *h2) serve(c net.Conn) {
+	open := &conn2{lane.New(), make(chan struct{})}
+	defer open.lanes.Close()
+	h.open.Store(c, open)
+	select {
+	case h.conns <- c:
+		<-open.end
+	case <-h.over:
+		h.open.Delete(c)
+	}
+}
+
+// stream serves one request of HTTP/2.
+func (srv *Server) stream(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p != http.ErrAbortHandler {
+				srv.fault(p)
+			}
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	ctl := http.NewResponseController(w)
+	x := &exchange{srv: srv, lanes: r.Context().Value(poolKey{}).(*lane.Pool), in: incoming2(r, ctl), client: &client2{w: w, ctl: ctl}}
+	if !x.serve(r.Context()) {
+		panic(http.ErrAbortHandler)
+	}
+}
 
 // client2 writes an answer by HTTP/2.
 type client2 struct {
@@ -19,7 +119,6 @@ type client2 struct {
 	ctl   *http.ResponseController
 	until time.Time
 	bare  bool
-	wrote int // since the last flush
 }
 
 // head implements client.
@@ -80,13 +179,13 @@ func incoming2(r *http.Request, ctl *http.ResponseController) incoming {
 	for name := range r.Trailer { // net/http has taken the header out
 		in.fields = append(in.fields, wire.Field{Name: "Trailer", Value: name})
 	}
-	in.body = func(limit int64) ([]byte, error) {
+	in.body = func(limit int64, take taker) ([]byte, error) {
 		if r.ContentLength == 0 {
 			return nil, nil
 		}
 		_ = ctl.SetReadDeadline(time.Now().Add(bodyWait))
 		defer func() { _ = ctl.SetReadDeadline(time.Time{}) }()
-		b, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+		b, err := io.ReadAll(io.LimitReader(&taken{r.Body, take}, limit+1))
 		switch {
 		case int64(len(b)) > limit:
 			return nil, &wire.Fault{Status: http.StatusRequestEntityTooLarge, Reason: fmt.Sprintf("the body has more than %d bytes", limit)}
@@ -102,4 +201,19 @@ func incoming2(r *http.Request, ctl *http.ResponseController) incoming {
 	}
 	in.watch = func(func()) func() { return func() {} } // the request's context ends
 	return in
+}
+
+// taken counts what is read.
+type taken struct {
+	r    io.Reader
+	take taker
+}
+
+// Read implements io.Reader.
+func (t *taken) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	if over := t.take(n); over != nil {
+		return n, over
+	}
+	return n, err
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,13 +104,23 @@ func (x *exchange) relay(p *gate.Permit, req *classify.Request) error {
 		_ = a.Close()
 		return errors.Join(err, p.Reply().Done("not understood"))
 	}
-	if shape.body == nil || a.Length >= 0 && a.Length <= maxWhole && !x.answer.live {
-		defer a.Close()
-		err := x.whole(p, a, shape)
-		if err != nil && late.Load() && s.Err() == nil && !x.sent {
-			return errors.Join(overdue, p.Reply().Done(""))
+	// Half a document is of no use to anybody: it is read whole if it can be.
+	settles := a.Length >= 0 || isJSON(media(x.answer.kind))
+	if shape.body == nil || settles && a.Length <= maxWhole && !x.answer.live {
+		if shape.body == nil {
+			shape.body = a
 		}
-		return err
+		raw, more, err := start(shape.body, maxWhole)
+		if !more {
+			defer shape.body.Close()
+			err := x.whole(p, shape.filter, raw, err)
+			if err != nil && late.Load() && s.Err() == nil && !x.sent {
+				return errors.Join(overdue, p.Reply().Done(""))
+			}
+			return err
+		}
+		// What is little while it is packed may be much: it is not held.
+		shape.body = &resumed{io.MultiReader(bytes.NewReader(raw), shape.body), shape.body}
 	}
 	if x.answer.live {
 		s.Busy(false) // a shutdown does not wait for what nobody ends
@@ -119,17 +130,17 @@ func (x *exchange) relay(p *gate.Permit, req *classify.Request) error {
 	return errors.Join(relay.Run(c, p, upstream.Body(shape.body, cancel), cancel), x.note(shape.filter))
 }
 
-// whole reads an answer that is not large, masks it, and sends it in one piece.
-func (x *exchange) whole(p *gate.Permit, a *upstream.HTTPAnswer, shape shaped) error {
+// whole masks an answer that is not large, and sends it in one piece. A nil
+// filter is for one without a body; broken says that it did not come whole.
+func (x *exchange) whole(p *gate.Permit, f relay.Filter, raw []byte, broken error) error {
 	r := p.Reply()
+	if broken != nil {
+		return errors.Join(x.garbled("it ended too early, or is not encoded as it says"), r.Done("the answer ended too early"))
+	}
 	var body []byte
 	rows := int64(-1)
-	if shape.body != nil {
-		raw, err := readUpTo(shape.body, maxWhole*maxRatio)
-		if err != nil {
-			return errors.Join(x.garbled("it ended too early, or is not encoded as it says"), r.Done("the answer ended too early"))
-		}
-		f := shape.filter
+	if f != nil {
+		var err error
 		if body, err = f.Write(make([]byte, 0, len(raw)+64), raw); err == nil {
 			body, err = f.Close(body)
 		}
@@ -142,7 +153,7 @@ func (x *exchange) whole(p *gate.Permit, a *upstream.HTTPAnswer, shape shaped) e
 		}
 	}
 	x.answer.body = body
-	if shape.body != nil {
+	if f != nil {
 		x.answer.length = int64(len(body))
 	}
 	if len(body) > 0 && !r.Pour(rows, len(body)) {
@@ -153,7 +164,7 @@ func (x *exchange) whole(p *gate.Permit, a *upstream.HTTPAnswer, shape shaped) e
 	if err := r.Release(x.answer.frames(nil)); err != nil {
 		return errors.Join(err, r.Done("connection lost"))
 	}
-	return errors.Join(r.Next(0, x.code()), x.note(shape.filter))
+	return errors.Join(r.Next(0, x.code()), x.note(f))
 }
 
 // note says on the tape which fields were masked.
@@ -220,13 +231,17 @@ func (x *exchange) Receive(kind byte, body []byte) error {
 	return nil
 }
 
-// readUpTo reads all there is, which must not be more than limit.
-func readUpTo(from io.Reader, limit int) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(from, int64(limit)+1))
-	if err == nil && len(b) > limit {
-		err = errors.New("there is more than was said")
-	}
-	return b, err
+// start reads all there is, or what is a little more than limit; more reports
+// that.
+func start(from io.Reader, limit int) (b []byte, more bool, err error) {
+	b, err = io.ReadAll(io.LimitReader(from, int64(limit)+1))
+	return b, err == nil && len(b) > limit, err
+}
+
+// resumed is a body whose beginning was read already.
+type resumed struct {
+	io.Reader
+	io.Closer
 }
 
 func lines(b []byte) (n int64) {

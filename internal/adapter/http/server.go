@@ -14,10 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/doorward/doorward/internal/gate"
-	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/upstream"
 )
 
@@ -55,14 +52,13 @@ type Service struct {
 	AnswerHeaders []string // answer headers that are sent on beside the usual ones, in lower case
 	Encodings     []string // of answers that were asked for
 	Binary        []string // types that are passed on although nothing can be masked in them
-	Origin        string   // scheme://host of the service, as it may write it in a Location
+	Origins       []string // scheme://host of the service, as it may write it in a Location
 }
 
 // Server serves the clients of HTTP services.
 type Server struct {
 	opt    Options
-	h2     *http2.Server
-	h2base *http.Server
+	h2     *h2
 	dates  atomic.Pointer[dateText]
 	bodies atomic.Int64 // bytes of requests that are being read, judged or held
 
@@ -74,21 +70,13 @@ type Server struct {
 }
 
 // New makes a server. Serve it with [Server.Serve].
-func New(opt Options) (*Server, error) {
+func New(opt Options) *Server {
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
 	srv := &Server{opt: opt, conns: map[net.Conn]func(){}}
-	srv.h2base = &http.Server{
-		ReadHeaderTimeout: headerWait, IdleTimeout: idleWait, MaxHeaderBytes: 64 << 10,
-		ErrorLog:                     slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
-		DisableGeneralOptionsHandler: true, // OPTIONS * is answered by net/http itself otherwise
-	}
-	srv.h2 = &http2.Server{MaxConcurrentStreams: maxStreams, IdleTimeout: idleWait, MaxReadFrameSize: 1 << 20}
-	if err := http2.ConfigureServer(srv.h2base, srv.h2); err != nil {
-		return nil, fmt.Errorf("HTTP/2: %w", err)
-	}
-	return srv, nil
+	srv.h2 = srv.newH2()
+	return srv
 }
 
 // Serve accepts connections until the listener is closed.
@@ -96,6 +84,8 @@ func (srv *Server) Serve(l net.Listener) error {
 	srv.mu.Lock()
 	srv.l = l
 	srv.mu.Unlock()
+	go func() { _ = srv.h2.Serve(srv.h2) }()
+	defer srv.h2.Close()
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -176,7 +166,9 @@ func (srv *Server) connection(c net.Conn) {
 	}
 	_ = c.SetDeadline(time.Time{})
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
-		srv.serve2(c, t)
+		if srv.speaks(c, func() {}) {
+			srv.h2.serve(t)
+		}
 		return
 	}
 	srv.serve1(c, t, true)
@@ -199,30 +191,6 @@ func (p *peeked) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// serve2 serves HTTP/2.
-func (srv *Server) serve2(raw net.Conn, c *tls.Conn) {
-	lanes := lane.New()
-	defer lanes.Close()
-	if !srv.speaks(raw, func() {}) {
-		return
-	}
-	srv.h2.ServeConn(c, &http2.ServeConnOpts{BaseConfig: srv.h2base, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if p := recover(); p != nil {
-				if p != http.ErrAbortHandler {
-					srv.fault(p)
-				}
-				panic(http.ErrAbortHandler)
-			}
-		}()
-		ctl := http.NewResponseController(w)
-		x := &exchange{srv: srv, lanes: lanes, in: incoming2(r, ctl), client: &client2{w: w, ctl: ctl}}
-		if !x.serve(r.Context()) {
-			panic(http.ErrAbortHandler)
-		}
-	})})
-}
-
 func (srv *Server) fault(p any) {
 	srv.opt.Gate.Stats.Faults.Add(1)
 	srv.opt.Log.Error("a request ended by a fault of doorward", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -243,7 +211,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	srv.mu.Unlock()
-	_ = srv.h2base.Shutdown(ctx) // lets connections of HTTP/2 end
+	_ = srv.h2.Shutdown(ctx) // lets connections of HTTP/2 end
 	ended := make(chan struct{})
 	go func() { srv.done.Wait(); close(ended) }()
 	select {

@@ -106,7 +106,7 @@ func (x *exchange) filter(s *gate.Session, a *upstream.HTTPAnswer, req *classify
 	}
 	request := req.Object()
 	switch {
-	case kind == "application/json" || strings.HasSuffix(kind, "+json") && kind != "application/x-ndjson":
+	case isJSON(kind):
 		return plain{s.Objects(gate.ObjectsOptions{Plain: true, Request: request})}, nil
 	case kind == "application/x-ndjson" || kind == "application/ndjson" || kind == "application/jsonl" || kind == "application/x-jsonlines" || kind == "application/json-lines":
 		return plain{s.Objects(gate.ObjectsOptions{Plain: true, Many: true, Request: request})}, nil
@@ -164,7 +164,7 @@ func (x *exchange) location(v string) string {
 		return v
 	}
 	if u.Host != "" {
-		if !strings.EqualFold(u.Scheme+"://"+u.Host, x.service.Origin) {
+		if !slices.ContainsFunc(x.service.Origins, func(o string) bool { return strings.EqualFold(u.Scheme+"://"+u.Host, o) }) {
 			return v
 		}
 		u.Scheme, u.Host = "", ""
@@ -257,6 +257,9 @@ func (u *unpacked) Close() error {
 	}
 	return u.under.Close()
 }
+
+// isJSON reports whether a type is one document of JSON.
+func isJSON(kind string) bool { return kind == "application/json" || strings.HasSuffix(kind, "+json") }
 
 func media(v string) string {
 	v, _, _ = strings.Cut(v, ";")

@@ -59,6 +59,10 @@ func CheckHeader(name string) error {
 	return nil
 }
 
+// Always reports whether a client's header of this name, in lower case, is sent
+// on to every service. Doorward's own headers need other names.
+func Always(name string) bool { return sent[name] }
+
 // token reports whether s is a token of RFC 9110, 5.6.2.
 func token(s string) bool {
 	for i := range len(s) {
