@@ -56,8 +56,20 @@ func runHTTP(ctx context.Context, c *client, dir string, run *api.RunStarted) ([
 		return nil, err
 	}
 	vars := []string{"DOORWARD_HTTP=https://" + net.JoinHostPort(services[0].Host, strconv.Itoa(services[0].Port)), "DOORWARD_TOKEN=" + run.Token, "DOORWARD_CA=" + ca}
-	if os.Getenv("NODE_EXTRA_CA_CERTS") == "" { // it adds to what Node trusts
-		vars = append(vars, "NODE_EXTRA_CA_CERTS="+ca)
+	node, err := nodeCA(dir, []byte(services[0].CAPEM), os.Getenv("NODE_EXTRA_CA_CERTS"))
+	return append(vars, "NODE_EXTRA_CA_CERTS="+node), err
+}
+
+// nodeCA writes the file of authorities that Node trusts beside its own: the
+// gate's, and those that are in the file that Node was told of before.
+func nodeCA(dir string, ca []byte, before string) (string, error) {
+	all := append(slices.Clone(ca), '\n')
+	if before != "" {
+		// Node itself goes on without a file that it cannot read.
+		if more, err := os.ReadFile(before); err == nil {
+			all = append(all, more...)
+		}
 	}
-	return vars, nil
+	path := filepath.Join(dir, "node-ca.pem")
+	return path, writePrivate(path, all)
 }
