@@ -315,11 +315,7 @@ func oauth(o *config.HTTPOAuth) (func(context.Context, *upstream.Outgoing) error
 // serviceOf gives a session its service, within the target's bound of requests
 // at once.
 func (t *targets) serviceOf(ctx context.Context, s *gate.Session) (*upstream.HTTP, func(), error) {
-	x, leave, err := t.enter(ctx, s)
-	var full *fullError
-	if errors.As(err, &full) {
-		err = upstream.ErrBusy
-	}
+	x, leave, err := t.enterNow(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -115,11 +115,7 @@ func impersonate(i *config.Impersonate, s *gate.Session) (rest.ImpersonationConf
 // clusterOf gives a session its cluster, within the target's bound of requests
 // at once.
 func (t *targets) clusterOf(ctx context.Context, s *gate.Session) (*upstream.Kubernetes, func(), error) {
-	x, leave, err := t.enter(ctx, s)
-	var full *fullError
-	if errors.As(err, &full) {
-		err = upstream.ErrBusy
-	}
+	x, leave, err := t.enterNow(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -204,6 +205,17 @@ func (t *targets) enter(ctx context.Context, s *gate.Session) (x *target, leave 
 		}
 	}
 	return x, func() { <-x.slots }, nil
+}
+
+// enterNow is enter for protocols that tell their clients of a full target by a
+// status of HTTP.
+func (t *targets) enterNow(ctx context.Context, s *gate.Session) (*target, func(), error) {
+	x, leave, err := t.enter(ctx, s)
+	var full *fullError
+	if errors.As(err, &full) {
+		err = upstream.ErrBusy
+	}
+	return x, leave, err
 }
 
 func (t *targets) close() {

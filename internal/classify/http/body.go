@@ -79,7 +79,7 @@ func (r *Request) readBody() (*content, error) {
 	}
 	switch r.Method {
 	case "GET", "HEAD", "OPTIONS", "DELETE":
-		return nil, bad("%s has a body of %d bytes", r.Method, len(r.Body)).hint("leave it out: it has no meaning in HTTP, and servers read it as a second request")
+		return nil, bad("%s has a body of %d bytes", r.Method, len(r.Body)).WithHint("leave it out: it has no meaning in HTTP, and servers read it as a second request")
 	}
 	m, err := parseMedia(r.field("content-type"))
 	if err != nil {

@@ -118,15 +118,15 @@ func checkChange(name, value string) error {
 	const change = "a change of protocol is not let through here"
 	switch name {
 	case "upgrade", "http2-settings":
-		return bad(change).hint("leave the header " + name + " out")
+		return bad(change).WithHint("leave the header " + name + " out")
 	case "connection":
 		for t := range strings.SplitSeq(value, ",") {
 			if strings.EqualFold(strings.Trim(t, " \t"), "upgrade") {
-				return bad(change).hint("leave Connection: upgrade out")
+				return bad(change).WithHint("leave Connection: upgrade out")
 			}
 		}
 	case "trailer":
-		return bad("trailers are not let through").hint("send what they say as headers")
+		return bad("trailers are not let through").WithHint("send what they say as headers")
 	case "expect":
 		if !strings.EqualFold(value, "100-continue") {
 			return refuse(statusExpect, "it may say 100-continue", "the header Expect says %.60q", value)
@@ -137,7 +137,7 @@ func checkChange(name, value string) error {
 		}
 	}
 	if override(name) {
-		return bad("the header %.60q would change the method", name).hint("send the method that is meant")
+		return bad("the header %.60q would change the method", name).WithHint("send the method that is meant")
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (r *Request) addField(name, value string) error {
 		case lists[name] && len(f.Value)+len(value) <= maxValue:
 			f.Value += ", " + value
 		default:
-			return bad("the header %.60q comes twice, and says two things", name).hint("send it once")
+			return bad("the header %.60q comes twice, and says two things", name).WithHint("send it once")
 		}
 		return nil
 	}
@@ -207,7 +207,7 @@ func (r *Request) checkFields() error {
 		case f.Value == "" || strings.Trim(f.Value, " \t") != f.Value:
 			return bad("the header %.60q is empty, or has blanks around it", f.Name)
 		case strings.ContainsFunc(f.Value, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }):
-			return bad("the header %.60q holds something else than visible ASCII", f.Name).hint("servers differ in how they read it; encode it, or leave it out")
+			return bad("the header %.60q holds something else than visible ASCII", f.Name).WithHint("servers differ in how they read it; encode it, or leave it out")
 		case (f.Name == "range" || f.Name == "if-range") && r.Method != "GET":
 			return bad("the header %.60q means something for GET only", f.Name)
 		case f.Name == "prefer":

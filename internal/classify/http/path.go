@@ -22,14 +22,14 @@ func checkRaw(s, what string) *Refusal {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '#':
-			return bad("%s holds a #", what).hint("a fragment is not sent; write a # that is meant as %23")
+			return bad("%s holds a #", what).WithHint("a fragment is not sent; write a # that is meant as %23")
 		case c == ';':
-			return bad("%s holds a semicolon", what).hint("servers take it for the beginning of something else; leave it out of a path, and write it as %3B in a query")
+			return bad("%s holds a semicolon", what).WithHint("servers take it for the beginning of something else; leave it out of a path, and write it as %3B in a query")
 		case c <= ' ' || c > '~' || strings.IndexByte(notRaw, c) >= 0:
-			return bad("%s holds the byte %q as it is", what, c).hint("encode it, as in %20 for a blank")
+			return bad("%s holds the byte %q as it is", what, c).WithHint("encode it, as in %20 for a blank")
 		case c == '%':
 			if i+2 >= len(s) || !hexDigit(s[i+1]) || !hexDigit(s[i+2]) {
-				return bad("%s holds a %% without two hexadecimal digits behind it", what).hint("write a % that is meant as %25")
+				return bad("%s holds a %% without two hexadecimal digits behind it", what).WithHint("write a % that is meant as %25")
 			}
 			i += 2
 		}
@@ -55,7 +55,7 @@ func parsePath(raw string) (string, *Refusal) {
 				c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
 				i += 2
 				if c == '/' {
-					return "", bad("the path %.120q holds an encoded slash", raw).hint("servers differ in whether it parts two segments; ask for a path without it")
+					return "", bad("the path %.120q holds an encoded slash", raw).WithHint("servers differ in whether it parts two segments; ask for a path without it")
 				}
 			}
 			b = append(b, c)
@@ -76,17 +76,17 @@ func checkPath(p string) *Refusal {
 	for i, c := range p {
 		switch {
 		case c == '\\':
-			return bad("the path %.120q holds a backslash", p).hint("some servers take it for a slash")
+			return bad("the path %.120q holds a backslash", p).WithHint("some servers take it for a slash")
 		case c == ';':
-			return bad("the path %.120q holds a semicolon", p).hint("some servers leave it, and what follows, out of the path")
+			return bad("the path %.120q holds a semicolon", p).WithHint("some servers leave it, and what follows, out of the path")
 		case c == '?' || c == '#':
-			return bad("the path %.120q holds an encoded %c", p, c).hint("servers that decode before they route end the path there")
+			return bad("the path %.120q holds an encoded %c", p, c).WithHint("servers that decode before they route end the path there")
 		case unicode.IsControl(c):
 			return bad("the path %.120q holds a control character", p)
 		case c >= utf8.RuneSelf && confusing(c):
-			return bad("the path %.120q holds %U, which is taken for another character, or cannot be seen", p, c).hint("leave it out")
+			return bad("the path %.120q holds %U, which is taken for another character, or cannot be seen", p, c).WithHint("leave it out")
 		case c == '%' && encodedAgain(p[i+1:]):
-			return bad("the path %.120q is encoded twice", p).hint("encode it once")
+			return bad("the path %.120q is encoded twice", p).WithHint("encode it once")
 		}
 	}
 	if p != "/" {
@@ -112,16 +112,16 @@ func checkSegments(p string) *Refusal {
 		switch {
 		case s == "":
 			if more {
-				return bad("the path %.120q holds two slashes in a row", p).hint("write one")
+				return bad("the path %.120q holds two slashes in a row", p).WithHint("write one")
 			}
 		case s == "." || s == "..":
-			return bad("the path %.120q holds the segment %q", p, s).hint("write the path that is meant")
+			return bad("the path %.120q holds the segment %q", p, s).WithHint("write the path that is meant")
 		case strings.TrimFunc(s, unicode.IsSpace) != s:
 			// Some servers take the blank off. And a pattern such as * /status
 			// must not find its blank in a path.
-			return bad("a segment of the path %.120q begins or ends with a blank", p).hint("leave it out")
+			return bad("a segment of the path %.120q begins or ends with a blank", p).WithHint("leave it out")
 		case strings.Trim(s, ". ") == "":
-			return bad("the path %.120q holds the segment %q", p, s).hint("some servers leave dots and blanks at the end of a name out; write the path that is meant")
+			return bad("the path %.120q holds the segment %q", p, s).WithHint("some servers leave dots and blanks at the end of a name out; write the path that is meant")
 		}
 	}
 	return nil

@@ -1,31 +1,13 @@
 package http
 
-import (
-	"errors"
-	"fmt"
-)
+import "github.com/doorward/doorward/internal/classify/message"
 
 // ErrRequest says that a request cannot be, or that a text is not one. Every
 // [Refusal] is one.
-var ErrRequest = errors.New("not a request to an HTTP service")
+var ErrRequest = message.ErrRequest
 
 // Refusal is a request that is not let through whatever the policy says.
-type Refusal struct {
-	Status int    // of HTTP: 400, 405, 413, 414, 415, 417 or 431
-	Reason string // what is wrong, and where
-	Hint   string // what to do instead; may be empty
-}
-
-// Error is the reason, and the hint behind it.
-func (r *Refusal) Error() string {
-	if r.Hint == "" {
-		return r.Reason
-	}
-	return r.Reason + "; " + r.Hint
-}
-
-// Is reports whether target is [ErrRequest].
-func (r *Refusal) Is(target error) bool { return target == ErrRequest }
+type Refusal = message.Refusal
 
 // Statuses of HTTP that a refusal may have.
 const (
@@ -40,14 +22,9 @@ const (
 
 // bad is a refusal of something malformed.
 func bad(format string, args ...any) *Refusal {
-	return &Refusal{Status: statusBad, Reason: fmt.Sprintf(format, args...)}
+	return message.Refuse(statusBad, "", format, args...)
 }
 
 func refuse(status int, hint, format string, args ...any) *Refusal {
-	return &Refusal{Status: status, Hint: hint, Reason: fmt.Sprintf(format, args...)}
-}
-
-func (r *Refusal) hint(text string) *Refusal {
-	r.Hint = text
-	return r
+	return message.Refuse(status, hint, format, args...)
 }

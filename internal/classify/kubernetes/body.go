@@ -36,7 +36,7 @@ func (r *Request) checkBody(a *Attributes, res *resource, parts []string) (*node
 	}
 	switch {
 	case r.Method == "GET" || r.Method == "HEAD" || !a.IsResource || a.stream() != "":
-		return nil, bad("a %s of %s has no body", r.Method, clip(r.Path)).hint("leave it out")
+		return nil, bad("a %s of %s has no body", r.Method, clip(r.Path)).WithHint("leave it out")
 	case r.Method == "PATCH" && !a.proxied() && !patchTypes[r.ContentType]:
 		return nil, refuse(statusMedia, "known are "+strings.Join(sortedNames(patchTypes), ", "), "%.80q is not a type of patch", r.ContentType)
 	case (r.Method != "PATCH" || a.proxied()) && r.ContentType != typeJSON:
@@ -72,7 +72,7 @@ func (r *Request) checkDelete(tree *node) error {
 	}
 	for name := range deleting {
 		if r.Query.Has(name) {
-			return bad("the delete has a body, so the parameter %q would not count", name).hint("write it in the body")
+			return bad("the delete has a body, so the parameter %q would not count", name).WithHint("write it in the body")
 		}
 	}
 	return nil
@@ -84,7 +84,7 @@ func checkDeleteOptions(tree *node) error {
 	}
 	for _, key := range tree.keys {
 		if !deleteFields[key] {
-			return bad("%.60q is not a field of DeleteOptions", key).hint("known are " + strings.Join(sortedNames(deleteFields), ", "))
+			return bad("%.60q is not a field of DeleteOptions", key).WithHint("known are " + strings.Join(sortedNames(deleteFields), ", "))
 		}
 	}
 	if k := tree.get("kind"); k != nil && (k.kind != stringNode || k.text != "DeleteOptions") {
@@ -123,7 +123,7 @@ func checkObject(tree *node, a *Attributes, res *resource, named bool, mediaType
 	if mediaType == typeStrategic {
 		for _, key := range slices.Concat(tree.keys, meta.keys) {
 			if drops[key] {
-				return bad("a patch may not replace the whole object or its metadata (%s)", clip(key)).hint("patch the fields that are meant")
+				return bad("a patch may not replace the whole object or its metadata (%s)", clip(key)).WithHint("patch the fields that are meant")
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func checkObject(tree *node, a *Attributes, res *resource, named bool, mediaType
 			continue
 		}
 		if v.text != want {
-			return bad("metadata.%s is %.80q in the body, and %.80q in the path", key, v.text, want).hint("write the same in both")
+			return bad("metadata.%s is %.80q in the body, and %.80q in the path", key, v.text, want).WithHint("write the same in both")
 		}
 	}
 	return nil
@@ -177,7 +177,7 @@ func checkForm(tree *node, a *Attributes, res *resource) error {
 	if list == nil {
 		// A resource that is not in the table: its kind is not known.
 		if version != nil && version.text != "" && version.text != a.apiVersion() {
-			return bad("apiVersion is %.80q in the body, and %.80q in the path", version.text, a.apiVersion()).hint("write the same in both")
+			return bad("apiVersion is %.80q in the body, and %.80q in the path", version.text, a.apiVersion()).WithHint("write the same in both")
 		}
 		return nil
 	}
@@ -192,7 +192,7 @@ func checkForm(tree *node, a *Attributes, res *resource) error {
 		}
 		return clip(n.text)
 	}
-	return bad("the body is of apiVersion %s and kind %s, and the path is about %s %s", got(version), got(kind), list[0].apiVersion, list[0].kind).hint("write the same in both")
+	return bad("the body is of apiVersion %s and kind %s, and the path is about %s %s", got(version), got(kind), list[0].apiVersion, list[0].kind).WithHint("write the same in both")
 }
 
 // maxOperations bounds a JSON patch: the API server's own bound.
@@ -318,7 +318,7 @@ func checkOperations(tree *node, secret bool) error {
 		for _, path := range writes {
 			for _, f := range fixed {
 				if prefix(path, f) || prefix(f, path) {
-					return bad("operation %d of the patch may not write /%s", i, clip(strings.Join(path, "/"))).hint("patch the fields that are meant")
+					return bad("operation %d of the patch may not write /%s", i, clip(strings.Join(path, "/"))).WithHint("patch the fields that are meant")
 				}
 			}
 		}

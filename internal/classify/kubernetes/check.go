@@ -51,7 +51,7 @@ func (r *Request) inspect() (*facts, error) {
 		return nil, err
 	}
 	if f.asking == "exec" && len(r.Query["command"]) == 0 {
-		return nil, bad("exec without a command").hint("say what is to run, as in ?command=ls")
+		return nil, bad("exec without a command").WithHint("say what is to run, as in ?command=ls")
 	}
 	// Only now: the library reports what it cannot read of a query.
 	if f.Attributes, _, err = resolve(r.Method, r.Path, r.Query); err != nil {
@@ -84,7 +84,7 @@ func (f *facts) checkPlace(method string) error {
 	what := f.gvr()
 	switch {
 	case strings.HasSuffix(f.Path, "/") && !f.proxied():
-		return bad("the path %.120q ends with a slash", f.Path).hint("leave it out")
+		return bad("the path %.120q ends with a slash", f.Path).WithHint("leave it out")
 	case method == "HEAD" && !f.proxied():
 		return refuse(statusMethod, "use GET", "%s does not take HEAD", what)
 	case f.proxied() && !f.core("pods", "proxy") && !f.core("services", "proxy") && !f.core("nodes", "proxy"):

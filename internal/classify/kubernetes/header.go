@@ -64,15 +64,15 @@ func (h headers) checkTransfer(stream string) error {
 		case "close", "keep-alive":
 		case "upgrade":
 			if stream == "" {
-				return bad("nothing at this path is a stream that the connection could change to").hint("leave Connection: Upgrade out")
+				return bad("nothing at this path is a stream that the connection could change to").WithHint("leave Connection: Upgrade out")
 			}
 		default:
-			return bad("the header Connection names %.60q", t).hint("it may say close, keep-alive or Upgrade")
+			return bad("the header Connection names %.60q", t).WithHint("it may say close, keep-alive or Upgrade")
 		}
 	}
 	for _, t := range h.tokens("upgrade") {
 		if stream == "" || !strings.EqualFold(t, "websocket") && !strings.EqualFold(t, "SPDY/3.1") {
-			return bad("a change of protocol to %.40q is not let through here", t).hint("exec, attach and port-forward take websocket and SPDY/3.1")
+			return bad("a change of protocol to %.40q is not let through here", t).WithHint("exec, attach and port-forward take websocket and SPDY/3.1")
 		}
 	}
 	if len(h.tokens("upgrade")) > 1 {
@@ -94,7 +94,7 @@ func (h headers) checkTransfer(stream string) error {
 	case len(length) > 1 || len(length) == 1 && number(length[0]) != "":
 		return bad("the header Content-Length is not one number")
 	case len(length) > 0 && len(h["transfer-encoding"]) > 0:
-		return bad("Content-Length and Transfer-Encoding together").hint("send one of them")
+		return bad("Content-Length and Transfer-Encoding together").WithHint("send one of them")
 	case len(h["transfer-encoding"]) > 1 || len(h.tokens("transfer-encoding")) > 1:
 		return bad("several transfer encodings")
 	}

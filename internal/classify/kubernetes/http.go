@@ -19,7 +19,7 @@ type HTTP struct {
 func FromHTTP(h HTTP) (*Request, error) {
 	r := &Request{Method: h.Method}
 	if !strings.HasPrefix(h.Target, "/") {
-		return nil, bad("the target %.80q is not a path", h.Target).hint("only the path and the query stand there, as in /api/v1/namespaces/dev/pods")
+		return nil, bad("the target %.80q is not a path", h.Target).WithHint("only the path and the query stand there, as in /api/v1/namespaces/dev/pods")
 	}
 	path, query, _ := strings.Cut(h.Target, "?")
 	r.Path = path

@@ -1,6 +1,6 @@
 package kubernetes
 
-import "strings"
+import "github.com/doorward/doorward/internal/classify/message"
 
 // ParseMessage reads a request as people write it, for the cases of a policy:
 //
@@ -13,30 +13,16 @@ import "strings"
 // behind it, or nothing, or at once a body that begins with { or [. It says
 // nothing about whether the request is let through: [FromHTTP] does.
 func ParseMessage(text string) (HTTP, error) {
-	const form = "write METHOD TARGET, as in GET /api/v1/namespaces/dev/pods, and for a write its headers, an empty line and the body"
-	line, rest, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
-	words := strings.Fields(line)
-	if len(words) != 2 {
-		return HTTP{}, bad("the first line %.80q is not a method and a target", line).hint(form)
+	m, err := message.Parse(text, "write METHOD TARGET, as in GET /api/v1/namespaces/dev/pods, and for a write its headers, an empty line and the body")
+	if err != nil {
+		return HTTP{}, err
 	}
-	h := HTTP{Method: words[0], Target: words[1], Header: map[string][]string{}}
-	if begins := strings.TrimLeft(rest, " \t\n"); strings.HasPrefix(begins, "{") || strings.HasPrefix(begins, "[") {
-		h.Body = []byte(strings.TrimSpace(rest))
-		return h, nil
+	h := HTTP{Method: m.Method, Target: m.Target, Header: map[string][]string{}}
+	for _, f := range m.Fields {
+		h.Header[f.Name] = append(h.Header[f.Name], f.Value)
 	}
-	for rest != "" {
-		line, rest, _ = strings.Cut(rest, "\n")
-		if strings.TrimSpace(line) == "" {
-			break
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(name, " \t") {
-			return HTTP{}, bad("the line %.80q is not a header", line).hint(form)
-		}
-		h.Header[name] = append(h.Header[name], strings.TrimSpace(value))
-	}
-	if strings.TrimSpace(rest) != "" {
-		h.Body = []byte(rest)
+	if m.Body != "" {
+		h.Body = []byte(m.Body)
 	}
 	return h, nil
 }

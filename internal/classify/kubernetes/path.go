@@ -9,15 +9,15 @@ func checkPath(p string) error {
 	const plain = "names, namespaces and resources of Kubernetes need no encoding: write them as they are"
 	switch {
 	case p == "" || p[0] != '/':
-		return bad("the target %.80q does not begin with a slash", p).hint("only the path and the query stand there, as in /api/v1/namespaces/dev/pods")
+		return bad("the target %.80q does not begin with a slash", p).WithHint("only the path and the query stand there, as in /api/v1/namespaces/dev/pods")
 	case len(p) > maxPath:
 		return bad("the path has %d bytes; the most is %d", len(p), maxPath)
 	case strings.Contains(p, "%"):
-		return bad("the path %.120q is percent-encoded", p).hint(plain)
+		return bad("the path %.120q is percent-encoded", p).WithHint(plain)
 	}
 	for i := range len(p) {
 		if c := p[i]; !pathByte(c) && c != '/' {
-			return bad("the path %.120q holds the byte %q", p, c).hint(plain)
+			return bad("the path %.120q holds the byte %q", p, c).WithHint(plain)
 		}
 	}
 	if p == "/" {
@@ -27,11 +27,11 @@ func checkPath(p string) error {
 	for i, s := range segments {
 		switch {
 		case s == "." || s == "..":
-			return bad("the path %.120q holds %q", p, s).hint("write the path that is meant")
+			return bad("the path %.120q holds %q", p, s).WithHint("write the path that is meant")
 		case s == "" && i < len(segments)-1:
-			return bad("the path %.120q holds two slashes in a row", p).hint("write one")
+			return bad("the path %.120q holds two slashes in a row", p).WithHint("write one")
 		case s == "" && !proxyRoot(segments[:i]):
-			return bad("the path %.120q ends with a slash", p).hint("leave it out")
+			return bad("the path %.120q ends with a slash", p).WithHint("leave it out")
 		}
 	}
 	return nil
@@ -119,9 +119,9 @@ func checkAttributes(a *Attributes, parts []string) error {
 	case !dnsLabel(a.Version):
 		return bad("%.80q is not an API version", a.Version)
 	case a.Namespace != "" && !dnsLabel(a.Namespace):
-		return bad("%.80q is not a namespace", a.Namespace).hint("namespaces are written in lower case, and compared exactly")
+		return bad("%.80q is not a namespace", a.Namespace).WithHint("namespaces are written in lower case, and compared exactly")
 	case !dnsLabel(a.Resource):
-		return bad("%.80q is not a resource", a.Resource).hint("resources are written in lower case and in the plural, as in pods")
+		return bad("%.80q is not a resource", a.Resource).WithHint("resources are written in lower case and in the plural, as in pods")
 	case a.Subresource != "" && !dnsLabel(a.Subresource):
 		return bad("%.80q is not a subresource", a.Subresource)
 	case a.Name != "" && !objectName(a.Name):

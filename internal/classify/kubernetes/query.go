@@ -34,9 +34,9 @@ func parseQuery(raw string) (url.Values, error) {
 	for i := range len(raw) {
 		switch c := raw[i]; {
 		case c == ';':
-			return nil, bad("the query holds a semicolon").hint("separate parameters with &, and write a semicolon in a value as %3B")
+			return nil, bad("the query holds a semicolon").WithHint("separate parameters with &, and write a semicolon in a value as %3B")
 		case c <= ' ' || c > '~' || c == '#':
-			return nil, bad("the query holds the byte %q as it is", c).hint("encode it")
+			return nil, bad("the query holds the byte %q as it is", c).WithHint("encode it")
 		}
 	}
 	values := url.Values{}
@@ -47,7 +47,7 @@ func parseQuery(raw string) (url.Values, error) {
 			return nil, bad("the query holds a parameter without a name")
 		}
 		if strings.ContainsAny(name, "%+") {
-			return nil, bad("the name of the parameter %.60q is encoded", name).hint("write it as it is")
+			return nil, bad("the name of the parameter %.60q is encoded", name).WithHint("write it as it is")
 		}
 		if n++; n > maxParameters {
 			return nil, bad("the query has more than %d parameters", maxParameters)
@@ -128,7 +128,7 @@ func checkQuery(kind string, q url.Values) error {
 			c, known = text(maxValue), proxyParameter(name)
 		}
 		if !known {
-			return bad("the parameter %.60q is not known for this kind of request (%s)", name, kind).hint("leave it out; known are " + strings.Join(sortedNames(allowed), ", "))
+			return bad("the parameter %.60q is not known for this kind of request (%s)", name, kind).WithHint("leave it out; known are " + strings.Join(sortedNames(allowed), ", "))
 		}
 		if most := max(1, several[name]); len(values) > most {
 			return bad("the parameter %q comes %d times; the most is %d", name, len(values), most)

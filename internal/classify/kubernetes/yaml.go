@@ -33,7 +33,7 @@ func readYAML(data []byte) (n *node, err error) {
 		return nil, bad("the body is not YAML: %.200s", err.Error())
 	}
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, bad("the body holds several YAML documents").hint("send one object with each request")
+		return nil, bad("the body holds several YAML documents").WithHint("send one object with each request")
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil, bad("the body holds no YAML document")
