@@ -82,7 +82,7 @@ func (x *exchange) serve(ctx context.Context) bool {
 	}
 	l, err := x.lanes.Take(target, token, x.open(target, token))
 	if err != nil {
-		return x.problem(asDenial(err), 0)
+		return x.problem(lane.Denial(err), 0)
 	}
 	defer x.lanes.Put(l)
 	x.lane = l
@@ -109,7 +109,7 @@ func (x *exchange) finish(err error) bool {
 	if x.sent {
 		return false // the client must not take it for whole
 	}
-	d := asDenial(err)
+	d := lane.Denial(err)
 	if s.Err() != nil {
 		return x.problem(d, x.refused)
 	}

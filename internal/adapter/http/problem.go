@@ -2,7 +2,6 @@ package http
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -38,25 +37,9 @@ var titles = map[string][2]string{
 	"error":  {"urn:doorward:error", "Not possible now"},
 }
 
-// httpStatus is the status that a denial is sent with; want 0 leaves it to the
-// denial.
-func httpStatus(d *doorward.Denial, want int) int {
-	switch {
-	case want != 0:
-		return want
-	case d.Code == "28000":
-		return http.StatusUnauthorized
-	case d.Code == "53300" || d.Code == "53400":
-		return http.StatusTooManyRequests
-	case d.Decision == "error":
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusForbidden
-}
-
 // problemAnswer is the answer that a denial is told with.
 func (x *exchange) problemAnswer(d *doorward.Denial, want int) answer {
-	code := httpStatus(d, want)
+	code := lane.Status(d, want)
 	kind, ok := titles[d.Decision]
 	if !ok {
 		kind = titles["error"]
@@ -99,19 +82,6 @@ func (x *exchange) problem(d *doorward.Denial, want int) bool {
 		return false
 	}
 	return x.client.end() == nil
-}
-
-// asDenial gives an error the shape of a denial, without what clients should
-// not see.
-func asDenial(err error) *doorward.Denial {
-	var d *doorward.Denial
-	switch {
-	case errors.As(err, &d):
-		return d
-	case errors.Is(err, lane.ErrTooMany):
-		return &doorward.Denial{Decision: "error", Reason: err.Error(), Hint: "Ask for fewer things at once.", Retry: true, Code: "53300"}
-	}
-	return &doorward.Denial{Decision: "error", Reason: "doorward cannot do this now", Retry: true}
 }
 
 // wireProblem tells a client that does not speak HTTP as it should.

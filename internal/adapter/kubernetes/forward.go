@@ -238,13 +238,13 @@ func (f *forwards) serve(p *pair) {
 	token, _ := bearer(q.r.Header)
 	l, err := lane.Open(q.srv.opener(q.r, q.lane.Target.Name, token))
 	if err != nil {
-		f.fail(p, asDenial(err))
+		f.fail(p, lane.Denial(err))
 		return
 	}
 	defer func() { l.Close(l.Err()) }()
 	l.Sink.Use(dataSink{p.data})
 	if err := f.pump(l, p); err != nil {
-		f.fail(p, asDenial(err))
+		f.fail(p, lane.Denial(err))
 		return
 	}
 	_ = p.faults.Close()

@@ -74,8 +74,8 @@ func (q *query) serve() {
 	if sent {
 		panic(http.ErrAbortHandler) // the client must not take it for whole
 	}
-	d := asDenial(err)
-	code := httpStatus(d, q.refused)
+	d := lane.Denial(err)
+	code := lane.Status(d, q.refused)
 	if s.Err() != nil {
 		reply(q.w, q.warnings, d, code)
 		return

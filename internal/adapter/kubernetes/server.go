@@ -140,7 +140,7 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lanes := r.Context().Value(poolKey{}).(*lane.Pool)
 	l, err := lanes.Take(target, token, srv.opener(r, target, token))
 	if err != nil {
-		reply(w, nil, asDenial(err), 0)
+		reply(w, nil, lane.Denial(err), 0)
 		return
 	}
 	defer lanes.Put(l)

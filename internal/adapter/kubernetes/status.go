@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -47,22 +46,6 @@ var reasons = map[int]string{
 	413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 502: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
 }
 
-// httpStatus is the status that a denial is sent with; want 0 leaves it to the
-// denial.
-func httpStatus(d *doorward.Denial, want int) int {
-	switch {
-	case want != 0:
-		return want
-	case d.Code == "28000":
-		return http.StatusUnauthorized
-	case d.Code == "53300" || d.Code == "53400":
-		return http.StatusTooManyRequests
-	case d.Decision == "error":
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusForbidden
-}
-
 // denied is the Status of a denial.
 func denied(d *doorward.Denial, code int) []byte {
 	s := status{Kind: "Status", APIVersion: "v1", Status: "Failure", Message: message(d), Reason: reasons[code], Code: code, Details: &details{}}
@@ -85,19 +68,6 @@ func denied(d *doorward.Denial, code int) []byte {
 		return []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"doorward refuses this","code":403}`)
 	}
 	return b
-}
-
-// asDenial gives an error the shape of a denial, without what clients should
-// not see.
-func asDenial(err error) *doorward.Denial {
-	var d *doorward.Denial
-	switch {
-	case errors.As(err, &d):
-		return d
-	case errors.Is(err, lane.ErrTooMany):
-		return &doorward.Denial{Decision: "error", Reason: err.Error(), Hint: "Ask for fewer things at once.", Retry: true, Code: "53300"}
-	}
-	return &doorward.Denial{Decision: "error", Reason: "doorward cannot do this now", Retry: true}
 }
 
 // answerFrames are the frames of an answer of doorward's own: a Status, or for
@@ -126,7 +96,7 @@ func message(d *doorward.Denial) string {
 // reply answers a request that has no session: nothing of it is recorded but
 // what the gate recorded when it turned it away.
 func reply(w http.ResponseWriter, warnings []string, d *doorward.Denial, want int) {
-	code := httpStatus(d, want)
+	code := lane.Status(d, want)
 	writeHead(w, head{Status: code, Type: "application/json", Warnings: warnings})
 	_, _ = w.Write(denied(d, code))
 }

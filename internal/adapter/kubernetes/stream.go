@@ -22,6 +22,7 @@ import (
 
 	"github.com/doorward/doorward"
 	classify "github.com/doorward/doorward/internal/classify/kubernetes"
+	"github.com/doorward/doorward/internal/lane"
 	"github.com/doorward/doorward/internal/relay"
 	"github.com/doorward/doorward/internal/wire/frame"
 )
@@ -124,7 +125,7 @@ func (q *query) stream() error {
 	}()
 	proc, err := c.Start(ctx, s, p, q.req.Stream)
 	if err != nil {
-		q.deny(x, asDenial(q.unreached(err)))
+		q.deny(x, lane.Denial(q.unreached(err)))
 		return p.Reply().Done("not run")
 	}
 	client := relay.Client{Session: s, Input: conn.in, Events: x.events(q.guard), Gone: gone.Load, Guard: q.guard, Filter: q.archive()}
