@@ -31,3 +31,26 @@ policy: { rules: [ { name: r, targets: [orders], when: effect.read_only, then: a
 		}
 	}
 }
+
+// Fields are masked in answers of HTTP services alone: a rule about others does
+// nothing, and that is told.
+func TestFieldsOfOthersAreWarnedOf(t *testing.T) {
+	const text = `listen: { http: 127.0.0.1:18443 }
+identity:
+  providers: [ { name: local, local: { users: [ { name: a, password: { env: A } } ] } } ]
+targets:
+  orders: { http: { address: "https://orders.internal" } }
+  db: { postgres: { address: "db:5432", database: d, user: u } }
+policy: { rules: [ { name: r, targets: ["*"], when: effect.read_only, then: allow, limits: { rows: 1 } } ] }
+masking: [ { TARGETSfields: ["$.email"], operator: redact } ]
+`
+	for targets, want := range map[string]bool{"": false, "targets: [orders], ": false, `targets: ["*"], `: false, "targets: [db], ": true} {
+		c, err := Parse("doorward.yaml", []byte(strings.Replace(text, "TARGETS", targets, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(Problems(c.Warnings()).Error(), "this rule is about none"); got != want {
+			t.Errorf("%q: warned %v, want %v", targets, got, want)
+		}
+	}
+}

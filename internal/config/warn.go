@@ -43,6 +43,11 @@ func (c *Config) Warnings() []*Problem {
 			warn(path, "no rule lets anybody do anything here", "write a rule with then: allow or then: review")
 		}
 	}
+	for i, r := range c.Masking {
+		if len(r.Fields) > 0 && !c.anyHTTP(r.Targets) {
+			warn(fmt.Sprintf("masking[%d].fields", i), "fields are masked in what HTTP targets answer, and this rule is about none", "name columns for databases; for hosts and clusters, values can be detected")
+		}
+	}
 	groups := map[string]bool{"*": true}
 	known := len(c.Identity.Providers) > 0
 	for _, p := range c.Identity.Providers {
@@ -78,6 +83,17 @@ func (c *Config) Warnings() []*Problem {
 	}
 	out.sort()
 	return out
+}
+
+// anyHTTP reports whether one of these targets, or of all where there is no
+// list, is an HTTP service.
+func (c *Config) anyHTTP(globs []string) bool {
+	for name, t := range c.Targets {
+		if t.HTTP != nil && (len(globs) == 0 || slices.ContainsFunc(globs, func(g string) bool { return policy.Glob(g, name) })) {
+			return true
+		}
+	}
+	return false
 }
 
 // withPort gives an address a port where it has none.
