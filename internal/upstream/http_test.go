@@ -264,3 +264,39 @@ func TestAnswersBelongToTheirRequests(t *testing.T) {
 		}
 	}
 }
+
+// A service that refuses a large body without reading it is heard.
+func TestAnEarlyRefusalIsHeard(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.ReadAtLeast(c, make([]byte, 64), 64)
+		_, _ = io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much")
+		_ = c.(*net.TCPConn).CloseWrite()
+		time.Sleep(200 * time.Millisecond)
+		_ = c.(*net.TCPConn).SetReadBuffer(1 << 10)
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, 64<<10)) // and then no more of it
+	}()
+	h, err := NewHTTP(HTTPOptions{Name: "t", Address: &url.URL{Scheme: "http", Host: l.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	a, err := h.exchange(t.Context(), &Outgoing{Method: "POST", Target: "/", Host: "h", Body: make([]byte, 32<<20)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if b, err := io.ReadAll(a); a.Status != 413 || string(b) != "too much" {
+		t.Errorf("%d %q %v", a.Status, b, err)
+	}
+}

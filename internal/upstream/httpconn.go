@@ -29,6 +29,9 @@ type httpConn struct {
 // errNoAnswer says that a connection ended before any byte of an answer came.
 var errNoAnswer = errors.New("the service closed the connection without an answer")
 
+// earlyWait is for an answer that came before its request was sent whole.
+const earlyWait = time.Second
+
 // maxWriteKept bounds the buffer that a connection keeps between requests.
 const maxWriteKept = 64 << 10
 
@@ -56,10 +59,15 @@ func (c *httpConn) roundTrip(ctx context.Context, out *Outgoing) (a *HTTPAnswer,
 	if cap(c.out) > maxWriteKept {
 		c.out = nil
 	}
+	var head *wire.Answer
 	if err != nil {
-		return nil, n > 0, errors.Join(errNoAnswer, err)
+		if head = c.early(out.Method); head == nil {
+			return nil, n > 0, errors.Join(errNoAnswer, err)
+		}
+		err = nil
+	} else {
+		head, err = c.r.Answer(out.Method)
 	}
-	head, err := c.r.Answer(out.Method)
 	var fault *wire.Fault
 	switch {
 	case errors.As(err, &fault):
@@ -71,7 +79,7 @@ func (c *httpConn) roundTrip(ctx context.Context, out *Outgoing) (a *HTTPAnswer,
 	case err != nil:
 		return nil, true, err
 	}
-	c.last = head.Close
+	c.last = c.last || head.Close
 	length := head.Length
 	if length < 0 {
 		length = -1
@@ -84,6 +92,20 @@ func (c *httpConn) roundTrip(ctx context.Context, out *Outgoing) (a *HTTPAnswer,
 		return nil, true, context.Cause(ctx)
 	}
 	return &HTTPAnswer{Status: head.Status, Fields: head.Fields, Length: length, conn: c, stop: stop}, true, nil
+}
+
+// early gives the answer of a service that refuses a request before it has read
+// it whole, and reads no further (RFC 9110, section 10.1.1); nil: there is none.
+func (c *httpConn) early(method string) *wire.Answer {
+	c.last = true
+	if c.raw.SetReadDeadline(time.Now().Add(earlyWait)) != nil {
+		return nil
+	}
+	head, err := c.r.Answer(method)
+	if err != nil || head.Status < 400 {
+		return nil
+	}
+	return head
 }
 
 // alive reports whether nothing came on a connection that nobody used, not even
