@@ -21,7 +21,6 @@ func TestHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(harness.Cleanup)
 	w, err := newWorld(Options{Policies: filepath.Join(root, "e2e/policies"), Wait: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

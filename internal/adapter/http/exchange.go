@@ -38,6 +38,7 @@ type incoming struct {
 	fields               []wire.Field
 	length               int64  // of the body; below 0: not known
 	upgrade              string // what it wants to change to
+	wrong                string // why it could be read in two ways
 	remote               string
 	secure               bool
 	body                 func(limit int64, take taker) ([]byte, error) // reads it, once
@@ -210,6 +211,9 @@ func (x *exchange) refuse(status int, reason, hint string) error {
 
 // read makes of the HTTP request what is judged.
 func (x *exchange) read() (*classify.Request, error) {
+	if x.in.wrong != "" {
+		return nil, x.refuse(http.StatusBadRequest, x.in.wrong, "")
+	}
 	if x.in.upgrade != "" {
 		return nil, x.refuse(http.StatusBadRequest, "a change of protocol to "+printable(x.in.upgrade)+" is not let through: what follows it could not be judged", "Leave the header Upgrade out.")
 	}

@@ -176,6 +176,12 @@ func incoming2(r *http.Request, ctl *http.ResponseController) incoming {
 			in.fields = append(in.fields, wire.Field{Name: name, Value: v})
 		}
 	}
+	// A host beside the authority has to say the same (RFC 9113, section 8.3.1).
+	for _, host := range r.Header["Host"] {
+		if host != r.Host {
+			in.wrong = "the header Host says something else than :authority"
+		}
+	}
 	for name := range r.Trailer { // net/http has taken the header out
 		in.fields = append(in.fields, wire.Field{Name: "Trailer", Value: name})
 	}
