@@ -1,6 +1,3 @@
-// Package message is what the classifiers of clusters and of HTTP services have
-// in common: requests of HTTP as people write them, and refusals that have a
-// status.
 package message
 
 import (
