@@ -78,7 +78,7 @@ func checkMethod(m string) *Refusal {
 // 9112, 3.2.1).
 func parseTarget(target string) (string, []Pair, *Refusal) {
 	if !strings.HasPrefix(target, "/") {
-		return "", nil, bad("the target %.80q does not begin with a slash", target).WithHint("only the path and the query stand there, as in /api/v1/orders?limit=5")
+		return "", nil, bad("the target does not begin with a slash").WithHint("only the path and the query stand there, as in /api/v1/orders?limit=5")
 	}
 	rawPath, rawQuery, _ := strings.Cut(target, "?")
 	path, err := parsePath(rawPath)
