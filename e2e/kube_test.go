@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -324,24 +326,12 @@ func TestKubernetesTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		all.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
 			defer cancel()
 			cmd := kubetest.Command(ctx, "script", file, dir, "-qefc", "stty rows 40 cols 160; exec "+program+" --kubeconfig "+file+" -n dev -c pods", "/dev/null")
 			cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_STATE_HOME="+dir, "XDG_CACHE_HOME="+dir, "USER="+name)
-			in, err := cmd.StdinPipe()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			go func() {
-				for _, keys := range []string{"", ":secrets\r", ":configmaps\r", ":events\r", ":pods\r", "\x03"} {
-					time.Sleep(3 * time.Second)
-					_, _ = io.WriteString(in, keys)
-				}
-			}()
-			out, _ := cmd.CombinedOutput()
-			if !bytes.Contains(out, []byte("talks")) || !bytes.Contains(out, []byte("kube-root-ca.crt")) {
-				t.Errorf("k9s of %s shows neither the pod nor the configmap:\n%.3000q", name, out)
+			if err := watchWithK9s(cmd); err != nil {
+				t.Errorf("k9s of %s: %v", name, err)
 			}
 		})
 		all.Go(func() {
@@ -358,3 +348,76 @@ func TestKubernetesTogether(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// watchWithK9s goes through k9s' views as fast as it shows them. What is typed
+// before it listens is lost, so it is typed again.
+func watchWithK9s(cmd *exec.Cmd) error {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var screen bytes.Buffer
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		b := make([]byte, 32<<10)
+		for {
+			n, err := out.Read(b)
+			mu.Lock()
+			screen.Write(b[:n])
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer func() {
+		for range 5 { // the first may only close a prompt
+			_, _ = io.WriteString(in, "\x03")
+			select {
+			case <-over:
+			case <-time.After(time.Second):
+				continue
+			}
+			break
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	for _, step := range []struct{ keys, shows string }{{"", "talks"}, {":secrets\r", "(?i)secrets\\("}, {":configmaps\r", "kube-root-ca"}, {":events\r", "(?i)events\\("}, {":pods\r", "(?i)pods\\("}} {
+		mu.Lock()
+		from := screen.Len()
+		mu.Unlock()
+		if step.keys == "" {
+			from = 0
+		}
+		want := regexp.MustCompile(step.shows)
+		for try := 0; ; try++ {
+			if try%60 == 0 {
+				_, _ = io.WriteString(in, step.keys)
+			}
+			time.Sleep(100 * time.Millisecond)
+			mu.Lock()
+			text := escapes.ReplaceAllString(screen.String()[from:], "")
+			mu.Unlock()
+			if want.MatchString(text) {
+				break
+			}
+			if try == 400 {
+				return fmt.Errorf("after %q it does not show %s:\n%.3000q", step.keys, step.shows, text)
+			}
+		}
+	}
+	return nil
+}
+
+// escapes are the control sequences of a terminal.
+var escapes = regexp.MustCompile(`\x1b(\[[0-9;?]*[a-zA-Z]|\([A-Z0-9]|[=>])`)
