@@ -4,8 +4,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // Bounds of a body that is JSON.
@@ -29,88 +30,57 @@ func readJSON(data []byte) (v any, doubt string, err *Refusal) {
 	if !utf8.Valid(data) {
 		return nil, "", bad("the body is not valid UTF-8")
 	}
-	p := reader{data: string(data)}
+	p := reader{JSON: scan.JSON{Data: string(data)}}
 	v = p.value(0)
-	p.blanks()
-	if p.err == nil && p.at < len(p.data) {
-		p.fail("something stands behind the end of the body")
-	}
-	if p.err != nil {
-		return nil, "", p.err
+	if p.End(); p.Wrong != "" {
+		return nil, "", bad("the body is not JSON as it is let through: %s", p.Wrong)
 	}
 	return v, p.doubt, nil
 }
 
-// reader reads JSON. After an error it gives nothing any more.
+// reader reads JSON. After a failure it gives nothing any more.
 type reader struct {
-	data  string
-	at    int
+	scan.JSON
 	n     int // values so far
 	doubt string
-	err   *Refusal
 }
 
 func (p *reader) fail(what string) any {
-	if p.err == nil {
-		line := 1 + strings.Count(p.data[:min(p.at, len(p.data))], "\n")
-		p.err = bad("the body is not JSON as it is let through: line %d, byte %d: %s", line, p.at, what)
-		p.at = len(p.data)
-	}
+	p.Fail(what)
 	return nil
 }
 
-func (p *reader) blanks() {
-	for p.at < len(p.data) {
-		switch p.data[p.at] {
-		case ' ', '\t', '\r', '\n':
-			p.at++
-		default:
-			return
-		}
-	}
-}
-
-// next takes c if it comes next, after blanks.
-func (p *reader) next(c byte) bool {
-	p.blanks()
-	if p.at < len(p.data) && p.data[p.at] == c {
-		p.at++
-		return true
-	}
-	return false
-}
-
 func (p *reader) value(depth int) any {
-	p.blanks()
+	p.Blanks()
 	if p.n++; p.n > maxValues {
 		return p.fail("it has too many values")
 	}
-	if p.at >= len(p.data) {
+	if p.At >= len(p.Data) {
 		return p.fail("it ends too early")
 	}
-	switch c := p.data[p.at]; {
+	switch c := p.Data[p.At]; {
 	case (c == '{' || c == '[') && depth >= maxDepth:
 		return p.fail("it nests too deep")
 	case c == '{':
-		p.at++
+		p.At++
 		return p.object(depth)
 	case c == '[':
-		p.at++
+		p.At++
 		return p.array(depth)
 	case c == '"':
-		return p.str()
+		return p.String()
 	case c == '-' || c >= '0' && c <= '9':
 		return p.number()
 	}
-	switch rest := p.data[p.at:]; {
+	switch rest := p.Data[p.At:]; {
 	case strings.HasPrefix(rest, "null"):
-		p.at += 4
+		p.At += 4
 		return nil
 	case strings.HasPrefix(rest, "true"):
-		p.at += 4
+		p.At += 4
 		return true
 	case strings.HasPrefix(rest, "false"):
-		p.at += 5
+		p.At += 5
 		return false
 	}
 	return p.fail("no value begins like this")
@@ -118,28 +88,28 @@ func (p *reader) value(depth int) any {
 
 func (p *reader) object(depth int) any {
 	out := map[string]any{}
-	if p.next('}') {
+	if p.Next('}') {
 		return out
 	}
 	var folded map[string]bool // made once a key is not in lower case
-	for p.err == nil {
-		p.blanks()
-		if p.at >= len(p.data) || p.data[p.at] != '"' {
+	for p.Wrong == "" {
+		p.Blanks()
+		if p.At >= len(p.Data) || p.Data[p.At] != '"' {
 			return p.fail("a key is missing")
 		}
-		key := p.str()
+		key := p.String()
 		if _, twice := out[key]; twice {
 			return p.fail("the key " + strconv.Quote(clip(key)) + " stands twice in one object")
 		}
 		folded = p.checkCase(key, out, folded)
-		if !p.next(':') {
+		if !p.Next(':') {
 			return p.fail("a colon is missing")
 		}
 		out[key] = p.value(depth + 1)
-		if p.next('}') {
+		if p.Next('}') {
 			return out
 		}
-		if !p.next(',') {
+		if !p.Next(',') {
 			return p.fail("a comma or the end of the object is missing")
 		}
 	}
@@ -169,108 +139,35 @@ func (p *reader) checkCase(key string, out map[string]any, folded map[string]boo
 
 func (p *reader) array(depth int) any {
 	out := []any{}
-	if p.next(']') {
+	if p.Next(']') {
 		return out
 	}
-	for p.err == nil {
+	for p.Wrong == "" {
 		out = append(out, p.value(depth+1))
-		if p.next(']') {
+		if p.Next(']') {
 			return out
 		}
-		if !p.next(',') {
+		if !p.Next(',') {
 			return p.fail("a comma or the end of the array is missing")
 		}
 	}
 	return nil
 }
 
-// str reads a string, which begins here.
-func (p *reader) str() string {
-	start := p.at + 1
-	for i := start; i < len(p.data) && p.data[i] >= ' ' && p.data[i] != '\\'; i++ {
-		if p.data[i] == '"' {
-			p.at = i + 1
-			return p.data[start:i]
-		}
-	}
-	var b strings.Builder
-	for p.at = start; p.at < len(p.data); {
-		switch c := p.data[p.at]; {
-		case c == '"':
-			p.at++
-			return b.String()
-		case c == '\\':
-			p.escape(&b)
-		case c < ' ':
-			p.fail("a string holds a control character")
-			return ""
-		default:
-			b.WriteByte(c)
-			p.at++
-		}
-	}
-	p.fail("a string does not end")
-	return ""
-}
-
-func (p *reader) escape(b *strings.Builder) {
-	p.at++
-	if p.at >= len(p.data) {
-		return
-	}
-	if i := strings.IndexByte(`"\/bfnrt`, p.data[p.at]); i >= 0 {
-		b.WriteByte("\"\\/\b\f\n\r\t"[i])
-		p.at++
-		return
-	}
-	r, ok := p.unicode()
-	if ok && utf16.IsSurrogate(r) {
-		ok = strings.HasPrefix(p.data[p.at:], `\`)
-		if ok {
-			p.at++
-			low, whole := p.unicode()
-			r = utf16.DecodeRune(r, low)
-			ok = whole && r != utf8.RuneError
-		}
-	}
-	if !ok {
-		p.fail("a string holds an escape that means nothing")
-		return
-	}
-	b.WriteRune(r)
-}
-
-// unicode reads uXXXX.
-func (p *reader) unicode() (rune, bool) {
-	s := p.data[min(p.at, len(p.data)):]
-	if len(s) < 5 || s[0] != 'u' {
-		return 0, false
-	}
-	var r rune
-	for i := 1; i < 5; i++ {
-		if !hexDigit(s[i]) {
-			return 0, false
-		}
-		r = r<<4 | rune(unhex(s[i]))
-	}
-	p.at += 5
-	return r, true
-}
-
 // number reads a number: an int64 when it is written as a whole one that fits,
 // and a float64 otherwise. One that the float64 is not is in doubt.
 func (p *reader) number() any {
-	start := p.at
+	start := p.At
 	digits := func() bool {
-		from := p.at
-		for p.at < len(p.data) && p.data[p.at] >= '0' && p.data[p.at] <= '9' {
-			p.at++
+		from := p.At
+		for p.At < len(p.Data) && p.Data[p.At] >= '0' && p.Data[p.At] <= '9' {
+			p.At++
 		}
-		return p.at > from
+		return p.At > from
 	}
 	take := func(set string) bool {
-		if p.at < len(p.data) && strings.IndexByte(set, p.data[p.at]) >= 0 {
-			p.at++
+		if p.At < len(p.Data) && strings.IndexByte(set, p.Data[p.At]) >= 0 {
+			p.At++
 			return true
 		}
 		return false
@@ -293,7 +190,7 @@ func (p *reader) number() any {
 			return p.fail(wrong)
 		}
 	}
-	s := p.data[start:p.at]
+	s := p.Data[start:p.At]
 	if whole {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return n

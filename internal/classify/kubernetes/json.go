@@ -3,8 +3,9 @@ package kubernetes
 import (
 	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/doorward/doorward/internal/classify/scan"
 )
 
 // Bounds of a body.
@@ -78,77 +79,51 @@ func readJSON(data []byte) (*node, error) {
 	if !utf8.Valid(data) {
 		return nil, bad("the body is not valid UTF-8")
 	}
-	p := reader{data: string(data)}
+	p := reader{JSON: scan.JSON{Data: string(data)}}
 	n := p.value(0)
-	p.blanks()
-	if p.err == nil && p.at < len(p.data) {
-		p.fail("something stands behind the end of the body")
-	}
-	if p.err != nil {
-		return nil, p.err
+	if p.End(); p.Wrong != "" {
+		return nil, bad("the body is not JSON as it is let through: %s", p.Wrong)
 	}
 	return n, nil
 }
 
-// reader reads JSON. After an error it gives nothing any more.
+// reader reads JSON. After a failure it gives nothing any more.
 type reader struct {
-	data string
-	at   int
-	n    int // values so far
-	err  *Refusal
+	scan.JSON
+	n int // values so far
 }
 
 func (p *reader) fail(what string) *node {
-	if p.err == nil {
-		line := 1 + strings.Count(p.data[:min(p.at, len(p.data))], "\n")
-		p.err = bad("the body is not JSON as it is let through: line %d, byte %d: %s", line, p.at, what)
-		p.at = len(p.data)
-	}
+	p.Fail(what)
 	return &node{}
 }
 
-func (p *reader) blanks() {
-	for p.at < len(p.data) && strings.IndexByte(" \t\r\n", p.data[p.at]) >= 0 {
-		p.at++
-	}
-}
-
-// next takes c if it comes next, after blanks.
-func (p *reader) next(c byte) bool {
-	p.blanks()
-	if p.at < len(p.data) && p.data[p.at] == c {
-		p.at++
-		return true
-	}
-	return false
-}
-
 func (p *reader) value(depth int) *node {
-	p.blanks()
+	p.Blanks()
 	if p.n++; p.n > maxValues {
 		return p.fail("it has too many values")
 	}
 	if depth > maxDepth {
 		return p.fail("it nests too deep")
 	}
-	if p.at >= len(p.data) {
+	if p.At >= len(p.Data) {
 		return p.fail("it ends too early")
 	}
-	switch c := p.data[p.at]; {
+	switch c := p.Data[p.At]; {
 	case c == '{':
-		p.at++
+		p.At++
 		return p.object(depth)
 	case c == '[':
-		p.at++
+		p.At++
 		return p.array(depth)
 	case c == '"':
-		return &node{kind: stringNode, text: p.str()}
+		return &node{kind: stringNode, text: p.String()}
 	case c == '-' || digit(c):
 		return &node{kind: numberNode, text: p.number()}
 	}
 	for word, kind := range map[string]nodeKind{"null": nullNode, "true": boolNode, "false": boolNode} {
-		if strings.HasPrefix(p.data[p.at:], word) {
-			p.at += len(word)
+		if strings.HasPrefix(p.Data[p.At:], word) {
+			p.At += len(word)
 			return &node{kind: kind, text: word}
 		}
 	}
@@ -158,30 +133,30 @@ func (p *reader) value(depth int) *node {
 func (p *reader) object(depth int) *node {
 	n := newObject()
 	seen := map[string]bool{}
-	if p.next('}') {
+	if p.Next('}') {
 		return n
 	}
-	for p.err == nil {
-		p.blanks()
-		if p.at >= len(p.data) || p.data[p.at] != '"' {
+	for p.Wrong == "" {
+		p.Blanks()
+		if p.At >= len(p.Data) || p.Data[p.At] != '"' {
 			return p.fail("a key is missing")
 		}
 		if p.n++; p.n > maxValues {
 			return p.fail("it has too many values")
 		}
-		key := p.str()
+		key := p.String()
 		if seen[key] {
 			return p.fail("the key " + strconv.Quote(clip(key)) + " stands twice in one object")
 		}
 		seen[key] = true
-		if !p.next(':') {
+		if !p.Next(':') {
 			return p.fail("a colon is missing")
 		}
 		n.keys, n.list = append(n.keys, key), append(n.list, p.value(depth+1))
-		if p.next('}') {
+		if p.Next('}') {
 			return n
 		}
-		if !p.next(',') {
+		if !p.Next(',') {
 			return p.fail("a comma or the end of the object is missing")
 		}
 	}
@@ -190,102 +165,33 @@ func (p *reader) object(depth int) *node {
 
 func (p *reader) array(depth int) *node {
 	n := &node{kind: arrayNode}
-	if p.next(']') {
+	if p.Next(']') {
 		return n
 	}
-	for p.err == nil {
+	for p.Wrong == "" {
 		n.list = append(n.list, p.value(depth+1))
-		if p.next(']') {
+		if p.Next(']') {
 			return n
 		}
-		if !p.next(',') {
+		if !p.Next(',') {
 			return p.fail("a comma or the end of the array is missing")
 		}
 	}
 	return n
 }
 
-// str reads a string, which begins here.
-func (p *reader) str() string {
-	start := p.at + 1
-	end := strings.IndexAny(p.data[start:], "\"\\")
-	if end >= 0 && p.data[start+end] == '"' && !control(p.data[start:start+end]) {
-		p.at = start + end + 1
-		return p.data[start : start+end]
-	}
-	var b strings.Builder
-	for p.at = start; p.at < len(p.data); {
-		switch c := p.data[p.at]; {
-		case c == '"':
-			p.at++
-			return b.String()
-		case c == '\\':
-			p.escape(&b)
-		case c < ' ':
-			p.fail("a string holds a control character")
-			return ""
-		default:
-			b.WriteByte(c)
-			p.at++
-		}
-	}
-	p.fail("a string does not end")
-	return ""
-}
-
-func control(s string) bool { return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' }) }
-
-func (p *reader) escape(b *strings.Builder) {
-	p.at++
-	if p.at >= len(p.data) {
-		return
-	}
-	c := p.data[p.at]
-	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
-		b.WriteByte("\"\\/\b\f\n\r\t"[i])
-		p.at++
-		return
-	}
-	r, ok := p.unicode()
-	if ok && utf16.IsSurrogate(r) {
-		low, ok2 := p.unicode()
-		if r = utf16.DecodeRune(r, low); !ok2 || r == utf8.RuneError {
-			ok = false
-		}
-	}
-	if !ok {
-		p.fail("a string holds an escape that means nothing")
-		return
-	}
-	b.WriteRune(r)
-}
-
-// unicode reads uXXXX, or \uXXXX.
-func (p *reader) unicode() (rune, bool) {
-	s := strings.TrimPrefix(p.data[min(p.at, len(p.data)):], `\`)
-	if len(s) < 5 || s[0] != 'u' {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s[1:5], 16, 16)
-	if err != nil || strings.Trim(s[1:5], "0123456789abcdefABCDEF") != "" {
-		return 0, false
-	}
-	p.at = len(p.data) - len(s) + 5
-	return rune(n), true
-}
-
 func (p *reader) number() string {
-	start := p.at
+	start := p.At
 	end := start
-	for end < len(p.data) && strings.IndexByte("+-.eE0123456789", p.data[end]) >= 0 {
+	for end < len(p.Data) && strings.IndexByte("+-.eE0123456789", p.Data[end]) >= 0 {
 		end++
 	}
-	s := p.data[start:end]
+	s := p.Data[start:end]
 	if !jsonNumber(s) {
 		p.fail("a number is not written as JSON has it")
 		return ""
 	}
-	p.at = end
+	p.At = end
 	return s
 }
 
