@@ -221,9 +221,8 @@ func (x *exchange) read() (*classify.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := classify.Incoming{Method: x.in.method, Target: x.path, Fields: make([]classify.Field, len(x.in.fields)), Body: body}
-	for i, f := range x.in.fields {
-		in.Fields[i] = classify.Field(f)
+	in := classify.Incoming{Method: x.in.method, Target: x.path, Fields: classifyFields(x.in.fields), Body: body}
+	for _, f := range in.Fields {
 		if strings.EqualFold(f.Name, "doorward-review") {
 			if x.review, err = strconv.ParseInt(f.Value, 10, 64); err != nil || x.review <= 0 {
 				return nil, x.refuse(http.StatusBadRequest, "the header Doorward-Review is not the number of a review", "As in Doorward-Review: 12.")

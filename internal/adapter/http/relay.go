@@ -244,12 +244,8 @@ type resumed struct {
 	io.Closer
 }
 
-func lines(b []byte) (n int64) {
-	for _, c := range b {
-		if c == '\n' {
-			n++
-		}
-	}
+func lines(b []byte) int64 {
+	n := int64(bytes.Count(b, []byte{'\n'}))
 	if len(b) > 0 && b[len(b)-1] != '\n' {
 		n++
 	}
