@@ -15,6 +15,8 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/doorward/doorward/e2e/cases"
 )
 
 // mostGenerated bounds what a case makes of a few words.
@@ -33,7 +35,7 @@ func generate(raw json.RawMessage) (encoding string, body []byte, err error) {
 			Count                int
 			Encoding             string
 		}
-		if err := strict(raw, &g); err != nil {
+		if err := cases.Strict(raw, &g); err != nil {
 			return "", nil, err
 		}
 		if g.Count < 0 || len(g.Unit)*g.Count > mostGenerated {

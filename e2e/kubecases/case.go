@@ -149,24 +149,17 @@ type plan struct {
 	steps []Step
 }
 
-// strict reads JSON and refuses what it does not know.
-func strict(raw []byte, out any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	return d.Decode(out)
-}
-
 func (c *Case) plan() (*plan, error) {
 	p := &plan{Case: c}
 	if len(c.Check) > 0 {
-		if err := strict(c.Check, &p.check); err != nil {
+		if err := cases.Strict(c.Check, &p.check); err != nil {
 			return nil, fmt.Errorf("check: %w", err)
 		}
 	}
 	// Every output holds the empty string.
 	p.check.Leak = slices.DeleteFunc(p.check.Leak, func(s string) bool { return s == "" })
 	var in Input
-	if err := strict(c.Input, &in); err != nil {
+	if err := cases.Strict(c.Input, &in); err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}
 	switch in.Type {
@@ -195,7 +188,7 @@ func (c *Case) plan() (*plan, error) {
 
 func readStep(raw []byte) (Step, error) {
 	var s Step
-	if err := strict(raw, &s); err != nil {
+	if err := cases.Strict(raw, &s); err != nil {
 		return s, err
 	}
 	takes, known := ops[s.Op]

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"log"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/doorward/doorward/e2e/cases"
 	"github.com/doorward/doorward/e2e/kubetest"
 )
 
@@ -150,55 +148,5 @@ func (j *judge) goReads() string {
 	if err != nil {
 		return err.Error()
 	}
-	read := make(chan string, 1)
-	note := func(s string) {
-		select {
-		case read <- s:
-		default:
-		}
-	}
-	near, far := net.Pipe()
-	defer near.Close()
-	l := &oneConn{far, make(chan struct{})}
-	srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 2 * time.Second, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { note(r.Method + "|" + r.URL.Path) })}
-	go func() { _ = srv.Serve(l) }()
-	defer srv.Close()
-	go func() {
-		_ = near.SetDeadline(time.Now().Add(5 * time.Second))
-		_, _ = near.Write(m.bytes)
-	}()
-	b := make([]byte, 4096)
-	_ = near.SetReadDeadline(time.Now().Add(5 * time.Second))
-	_, _ = near.Read(b)
-	note("reject")
-	return <-read
+	return cases.GoReads(m.bytes)
 }
-
-// oneConn is a listener that gives one connection.
-type oneConn struct {
-	conn net.Conn
-	done chan struct{}
-}
-
-// Accept gives the connection, the first time.
-func (l *oneConn) Accept() (net.Conn, error) {
-	if c := l.conn; c != nil {
-		l.conn = nil
-		return c, nil
-	}
-	<-l.done
-	return nil, net.ErrClosed
-}
-
-// Close ends Accept.
-func (l *oneConn) Close() error {
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
-	}
-	return nil
-}
-
-// Addr is none.
-func (*oneConn) Addr() net.Addr { return &net.TCPAddr{} }

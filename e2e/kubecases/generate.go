@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/doorward/doorward/e2e/cases"
 )
 
 // mostGenerated bounds what a case makes of a few words.
@@ -28,7 +30,7 @@ func generate(raw json.RawMessage) (encoding string, body []byte, err error) {
 			Count                int
 			Encoding             string
 		}
-		if err := strict(raw, &g); err != nil {
+		if err := cases.Strict(raw, &g); err != nil {
 			return "", nil, err
 		}
 		if g.Count < 0 || len(g.Unit)*g.Count > mostGenerated {
